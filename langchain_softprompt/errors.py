@@ -1,0 +1,149 @@
+"""Everything this package raises on purpose.
+
+The whole tree::
+
+    SoftPromptError
+    ├── InvalidReferenceError        a soft-prompt or model reference that can't be read
+    ├── InvalidSettingsError         a setting outside its allowed range
+    ├── SoftPromptNotFoundError      no such folder, repository, revision or subfolder
+    ├── InvalidSoftPromptError       a folder that is not a well-formed soft prompt
+    │   ├── UnsupportedSoftPromptError   a PEFT type or task type that is no static prefix
+    │   ├── UnsafeFileError              pickle, a path that leaves the folder, not a regular file
+    │   └── NonFiniteSoftPromptError     NaN or Inf, as stored, after the cast, or once compiled
+    ├── ModelMismatchError           a soft prompt that was made for another frozen model
+    ├── FrozenModelError             the frozen model can't be loaded or can't be served
+    │   └── ModelUnavailableError        not on this machine and not to be had from the Hub
+    ├── ChatTemplateError            messages the model's chat template can't render
+    ├── TrainingDataError            a line of training data that can't be used
+    ├── RequestError                 one request failed; the engine goes on
+    │   ├── ContextLengthError           prompt and answer do not fit the model's context
+    │   ├── RequestCancelledError        cancelled by the caller
+    │   └── RequestFailedError           the model raised while serving this request
+    ├── EngineError
+    │   ├── EngineBusyError              the bounded queue is full
+    │   └── EngineClosedError            the engine was closed
+    └── MissingExtraError            an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+
+class SoftPromptError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InvalidReferenceError(SoftPromptError, ValueError):
+    """A soft-prompt or model reference that can't be read."""
+
+
+class InvalidSettingsError(SoftPromptError, ValueError):
+    """A setting outside its allowed range."""
+
+
+class SoftPromptNotFoundError(SoftPromptError, FileNotFoundError):
+    """No such folder, repository, revision or subfolder."""
+
+
+class InvalidSoftPromptError(SoftPromptError, ValueError):
+    """A folder that is not a well-formed soft prompt.
+
+    Attributes:
+        file: The file at fault, relative to the soft prompt's folder.
+        field: The configuration field, tensor or property at fault.
+        expected: What would have been accepted.
+        found: What was there instead.
+    """
+
+    def __init__(self, *, file: str, field: str, expected: str, found: str, hint: str = "") -> None:
+        self.file = file
+        self.field = field
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+        message = f"{file}: {field}: expected {expected}, found {found}."
+        super().__init__(f"{message} {hint}".rstrip())
+
+
+class UnsupportedSoftPromptError(InvalidSoftPromptError):
+    """A PEFT type or task type that does not reduce to a static prefix."""
+
+
+class UnsafeFileError(InvalidSoftPromptError):
+    """A pickle, a path that leaves the folder, or something that is not a regular file."""
+
+
+class NonFiniteSoftPromptError(InvalidSoftPromptError):
+    """NaN or Inf in a soft prompt: as stored, after the cast to the model's dtype, or once compiled."""
+
+
+class ModelMismatchError(SoftPromptError, ValueError):
+    """A soft prompt that was made for another frozen model.
+
+    Attributes:
+        expected: Fingerprint or shape the soft prompt was made for.
+        found: Fingerprint or shape of the frozen model at hand.
+    """
+
+    def __init__(self, message: str, *, expected: str, found: str) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(message)
+
+
+class FrozenModelError(SoftPromptError):
+    """The frozen model can't be loaded or can't be served."""
+
+
+class ModelUnavailableError(FrozenModelError, FileNotFoundError):
+    """The model is not on this machine and can't be had from the Hub."""
+
+
+class ChatTemplateError(SoftPromptError, ValueError):
+    """Messages that the model's chat template can't render."""
+
+
+class TrainingDataError(SoftPromptError, ValueError):
+    """A line of training data that can't be used.
+
+    Attributes:
+        file: The data file.
+        line: The line number, from 1; ``None`` when the whole file is at fault.
+    """
+
+    def __init__(self, file: str, line: int | None, problem: str) -> None:
+        self.file = file
+        self.line = line
+        place = file if line is None else f"{file}, line {line}"
+        super().__init__(f"{place}: {problem}")
+
+
+class RequestError(SoftPromptError):
+    """One request failed; the engine goes on."""
+
+
+class ContextLengthError(RequestError, ValueError):
+    """Prompt and answer do not fit the model's context window."""
+
+
+class RequestCancelledError(RequestError):
+    """The request was cancelled by its caller."""
+
+
+class RequestFailedError(RequestError):
+    """The model raised while serving this request; the cause is chained."""
+
+
+class EngineError(SoftPromptError):
+    """The engine as a whole can't take the request."""
+
+
+class EngineBusyError(EngineError):
+    """The engine's bounded queue is full; try again later or raise the limit."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed."""
+
+
+class MissingExtraError(SoftPromptError, ImportError):
+    """An optional dependency is not installed; the message names the command that installs it."""

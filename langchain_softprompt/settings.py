@@ -1,0 +1,164 @@
+"""Frozen, checked values: how to generate, how much the engine may hold, how to train."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from langchain_softprompt.errors import InvalidSettingsError
+
+
+def _require(holds: bool, name: str, expected: str, found: object) -> None:  # noqa: FBT001
+    if not holds:
+        msg = f"{name}: expected {expected}, found {found!r}."
+        raise InvalidSettingsError(msg)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
+
+
+class _Settings:
+    """What every settings class can do."""
+
+    __slots__ = ()
+
+    def override(self, **changes: Any) -> Self:
+        """Return a copy with some values changed; unknown names raise `InvalidSettingsError`."""
+        known = {field.name for field in fields(self)}  # type: ignore[arg-type]
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            msg = f"Unknown setting {unknown[0]!r} for {type(self).__name__}. Known: {', '.join(sorted(known))}."
+            raise InvalidSettingsError(msg)
+        return replace(self, **changes)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings(_Settings):
+    """How one request is generated.
+
+    Attributes:
+        max_new_tokens: Most tokens to generate, at least 1.
+        temperature: 0 is greedy; above 0 samples from the distribution at that temperature.
+        top_k: Keep the k likeliest tokens; ``None`` or 0 keeps all.
+        top_p: Keep the smallest set of tokens whose probability reaches this share, in (0, 1].
+        repetition_penalty: Divides (or multiplies) the logits of tokens already seen, 1 is off
+            (Keskar et al. 2019, arXiv:1909.05858).
+        seed: Seed of this request's own random stream; ``None`` draws a fresh one.
+        stop_token_ids: Tokens that end the answer, beside the model's own end-of-sequence tokens.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(
+            _is_int(self.max_new_tokens) and self.max_new_tokens >= 1, "max_new_tokens", "an integer of at least 1", self.max_new_tokens
+        )
+        _require(_is_number(self.temperature) and self.temperature >= 0, "temperature", "a number of at least 0", self.temperature)
+        _require(self.top_k is None or (_is_int(self.top_k) and self.top_k >= 0), "top_k", "an integer of at least 0, or None", self.top_k)
+        _require(_is_number(self.top_p) and 0 < self.top_p <= 1, "top_p", "a number above 0 and at most 1", self.top_p)
+        _require(
+            _is_number(self.repetition_penalty) and self.repetition_penalty > 0,
+            "repetition_penalty",
+            "a number above 0",
+            self.repetition_penalty,
+        )
+        _require(
+            self.seed is None or (_is_int(self.seed) and 0 <= self.seed < 2**63),
+            "seed",
+            "an integer from 0 to 2**63 - 1, or None",
+            self.seed,
+        )
+        _require(
+            isinstance(self.stop_token_ids, tuple) and all(_is_int(i) and i >= 0 for i in self.stop_token_ids),
+            "stop_token_ids",
+            "a tuple of token ids of at least 0",
+            self.stop_token_ids,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits(_Settings):
+    """How much one engine may hold at a time.
+
+    Attributes:
+        max_rows: Most requests that decode together.
+        max_queue: Most requests that wait; one more is refused with `EngineBusyError`.
+        prefix_cache_bytes: Most memory for compiled soft prompts, least recently used first out.
+    """
+
+    max_rows: int = 16
+    max_queue: int = 10_000
+    prefix_cache_bytes: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        _require(_is_int(self.max_rows) and self.max_rows >= 1, "max_rows", "an integer of at least 1", self.max_rows)
+        _require(_is_int(self.max_queue) and self.max_queue >= 1, "max_queue", "an integer of at least 1", self.max_queue)
+        _require(
+            _is_int(self.prefix_cache_bytes) and self.prefix_cache_bytes >= 0,
+            "prefix_cache_bytes",
+            "bytes, at least 0",
+            self.prefix_cache_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings(_Settings):
+    """How a soft prompt is trained.
+
+    Attributes:
+        virtual_tokens: Length of the soft prompt; ``None`` takes the hard prompt's own length.
+        max_steps: Optimiser steps.
+        batch_size: Examples a step.
+        learning_rate: Peak learning rate of AdamW, reached after the warm-up, then cosine to 0.
+        warmup_share: Share of the steps spent warming up.
+        clip_norm: Largest gradient norm.
+        evaluate_every: Steps between two looks at the validation loss.
+        validation_rows: Most validation rows looked at each time.
+        max_tokens: Longest example in tokens (text and completion); a longer one is an error.
+        seed: Seed of the data order.
+    """
+
+    virtual_tokens: int | None = None
+    max_steps: int = 400
+    batch_size: int = 16
+    learning_rate: float = 5e-3
+    warmup_share: float = 0.05
+    clip_norm: float = 1.0
+    evaluate_every: int = 50
+    validation_rows: int = 128
+    max_tokens: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.virtual_tokens is None or (_is_int(self.virtual_tokens) and 1 <= self.virtual_tokens <= 4096),
+            "virtual_tokens",
+            "an integer from 1 to 4096, or None",
+            self.virtual_tokens,
+        )
+        for name in ("max_steps", "batch_size", "evaluate_every", "validation_rows", "max_tokens"):
+            value = getattr(self, name)
+            _require(_is_int(value) and value >= 1, name, "an integer of at least 1", value)
+        _require(_is_number(self.learning_rate) and self.learning_rate > 0, "learning_rate", "a number above 0", self.learning_rate)
+        _require(
+            _is_number(self.warmup_share) and 0 <= self.warmup_share < 1, "warmup_share", "a share from 0 to below 1", self.warmup_share
+        )
+        _require(_is_number(self.clip_norm) and self.clip_norm > 0, "clip_norm", "a number above 0", self.clip_norm)
+        _require(_is_int(self.seed) and self.seed >= 0, "seed", "an integer of at least 0", self.seed)
