@@ -1,0 +1,91 @@
+"""Chat messages become token ids, by the model's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_softprompt.errors import ChatTemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = Mapping[str, Any]
+_ANY_SYSTEM: Message = {"role": "system", "content": "x"}
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    drop_default_system: bool = False,
+    add_generation_prompt: bool = True,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    continue_final_message: bool = False,
+) -> list[int]:
+    """Render chat messages to token ids.
+
+    Control tokens inside the messages' text are encoded as plain text, so text can't forge a turn.
+
+    Args:
+        tokenizer: The frozen model's tokenizer, with a chat template.
+        messages: ``{"role": ..., "content": ...}`` mappings, oldest first.
+        drop_default_system: Leave out the system message that some templates add when the chat has none: the soft
+            prompt stands in its place. Has no effect on a chat with a system message, or where the template adds none.
+        add_generation_prompt: Open the assistant's turn at the end.
+        tools: JSON schemas of the tools offered, for templates that know tools.
+        continue_final_message: Leave the last message open, to be continued.
+
+    Raises:
+        ChatTemplateError: There is no chat template, or it refuses these messages.
+    """
+    if not messages:
+        msg = "There are no messages to render. Send at least one."
+        raise ChatTemplateError(msg)
+    if not getattr(tokenizer, "chat_template", None):
+        msg = "This model has no chat template, so chat messages can't be rendered. Use an instruction-tuned model, or set `tokenizer.chat_template` on it."
+        raise ChatTemplateError(msg)
+
+    def ids(
+        chat: Sequence[Message], *, add_generation_prompt: bool = add_generation_prompt, open_end: bool = continue_final_message
+    ) -> list[int]:
+        return _apply(tokenizer, chat, tools=tools, add_generation_prompt=add_generation_prompt, continue_final_message=open_end)
+
+    rendered = ids(messages)
+    if not drop_default_system or any(message.get("role") == "system" for message in messages):
+        return rendered
+    try:
+        head = ids([_ANY_SYSTEM], add_generation_prompt=False, open_end=False)
+        with_system = ids([_ANY_SYSTEM, *messages])
+    except ChatTemplateError:
+        return rendered
+    rest = with_system[len(head) :]
+    added = len(rendered) - len(rest)
+    # One leading token is a plain begin-of-sequence mark, not a system message.
+    if with_system[: len(head)] == head and added > 1 and rendered[added:] == rest:
+        return rest
+    return rendered
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None,
+    add_generation_prompt: bool,
+    continue_final_message: bool,
+) -> list[int]:
+    try:
+        encoded = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tools=list(tools) if tools else None,
+            add_generation_prompt=add_generation_prompt and not continue_final_message,
+            continue_final_message=continue_final_message,
+            tokenize=True,
+            return_dict=True,
+            sanitize_control_tokens=True,
+        )
+    except Exception as error:  # Jinja raises what the template's author chose to raise.
+        msg = f"The model's chat template refused these messages: {error}"
+        raise ChatTemplateError(msg) from error
+    return [int(token) for token in encoded["input_ids"]]

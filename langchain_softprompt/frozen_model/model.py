@@ -1,0 +1,240 @@
+"""FrozenModel: one transformers model whose weights never change, with its tokenizer and fingerprint."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, DynamicCache
+from transformers.utils import logging as transformers_logging
+
+from langchain_softprompt.errors import FrozenModelError, SoftPromptError
+from langchain_softprompt.frozen_model.fingerprint import fingerprint
+from langchain_softprompt.frozen_model.one_row import read_row
+from langchain_softprompt.frozen_model.self_test import continues_from_prefix
+from langchain_softprompt.frozen_model.sources import ModelSource, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class FrozenModel:
+    """A transformers causal language model that is only ever read.
+
+    Attributes:
+        model: The transformers model, in eval mode, without gradients on its weights.
+        tokenizer: Its tokenizer; ``None`` only for a model wrapped without one.
+        name: What the model is called in messages, manifests and traces.
+        revision: Commit on the Hub; ``None`` for local files.
+        dtype: Type of the weights in memory.
+        device: Where the weights are.
+        reuses_prefix: Whether a compiled prefix can be continued, found out by the load-time self-test. When False,
+            soft prompts made of embeddings are read again with each request and those made of keys and values are
+            refused.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, source: ModelSource) -> None:
+        _refuse_encoder_decoder(model.config, source.name)
+        config = model.config.get_text_config()
+        model.eval()
+        model.requires_grad_(requires_grad=False)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = source.name
+        self.revision = source.revision
+        self.folder = source.folder
+        self.dtype: torch.dtype = model.dtype
+        self.device: torch.device = model.device
+        self.vocab_size: int = model.get_input_embeddings().weight.shape[0]
+        self.hidden_size: int = config.hidden_size
+        self.num_layers: int = config.num_hidden_layers
+        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
+        self.eos_token_ids = _eos_token_ids(model, tokenizer)
+        self.reuses_prefix = continues_from_prefix(model)
+
+    @classmethod
+    def load(
+        cls, source: str | Path, *, revision: str | None = None, gguf_file: str | None = None, dtype: str = "auto", device: str = "auto"
+    ) -> Self:
+        """Load a model and its tokenizer from files on this machine, fetching them from the Hub where needed.
+
+        Args:
+            source: ``"embedded"``, a transformers folder, a ``.gguf`` file, or a Hub id (``org/name``).
+            revision: Branch, tag or commit of a Hub id.
+            gguf_file: Name of a GGUF file inside the folder or repository.
+            dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"`` takes the checkpoint's own, and float32 on
+                a CPU that has no fast path for it.
+            device: A torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+        Raises:
+            FrozenModelError: The model can't be found, loaded or served. Only safetensors weights are read, and code
+                inside a model repository is never run.
+        """
+        place = choose_device(device)
+        if dtype != "auto":
+            choose_dtype(dtype, None, place)  # before anything is fetched
+        found = find_model(source, revision=revision, gguf_file=gguf_file)
+        try:
+            config = AutoConfig.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
+            _refuse_encoder_decoder(config, found.name)
+            wanted = choose_dtype(dtype, getattr(config, "dtype", None), place)
+            with _quiet_progress_bars():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    found.folder,
+                    config=config,
+                    dtype=wanted,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                )
+            _refuse_missing_weights(report["missing_keys"], found)
+            tokenizer = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
+            model = model.to(place)
+        except SoftPromptError:
+            raise
+        except Exception as error:  # A broken folder surfaces as almost any error of transformers, safetensors or tokenizers.
+            msg = f"Can't load the model {found.name!r} from {found.folder}: {error}"
+            raise FrozenModelError(msg) from error
+        return cls(model, tokenizer, found)
+
+    @classmethod
+    def wrap(
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        name: str = "in-memory",
+        revision: str | None = None,
+    ) -> Self:
+        """Serve a transformers model that is already in memory; its gradients are switched off."""
+        return cls(model, tokenizer, ModelSource(Path(), name, revision))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What identifies these weights, 64 hexadecimal characters; see `fingerprint.fingerprint`."""
+        return fingerprint(self.model)
+
+    @cached_property
+    def key_value_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """For each layer the number of key-value heads, the size of a key and the size of a value; read off a real pass."""
+        cache = self.new_cache()
+        self.forward(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), cache=cache, past_length=0)
+        return tuple((layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers)
+
+    def new_cache(self) -> Cache:
+        """An empty cache for one row: plain and growing where prefixes are reused, else the model's native one."""
+        return DynamicCache() if self.reuses_prefix else DynamicCache(config=self.model.config)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Token embeddings as the model's own layers would see them, shape ``[..., hidden_size]``."""
+        embeds: Tensor = self.model.get_input_embeddings()(token_ids)
+        return embeds
+
+    @torch.inference_mode()
+    def forward(self, *, input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None, cache: Cache, past_length: int) -> Tensor:
+        """Read one row on top of `cache`, which grows by it.
+
+        Args:
+            input_ids: Token ids, shape ``[1, length]``; or
+            inputs_embeds: embeddings, shape ``[1, length, hidden_size]``.
+            cache: What the row has read so far.
+            past_length: How many positions that is.
+
+        Returns:
+            Logits after the last position, float32, shape ``[vocab_size]``.
+        """
+        return read_row(
+            self.model, input_ids=input_ids, inputs_embeds=inputs_embeds, cache=cache, past_length=past_length, is_plain=self.reuses_prefix
+        )
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self.model = None  # type: ignore[assignment]
+        gc.collect()
+
+    def __repr__(self) -> str:
+        return f"FrozenModel({self.name!r}, {str(self.dtype).removeprefix('torch.')}, {self.device})"
+
+
+def _refuse_encoder_decoder(config: PretrainedConfig, name: str) -> None:
+    if config.is_encoder_decoder:
+        msg = f"{name} is an encoder-decoder model; soft prompts here need a decoder-only (causal) language model."
+        raise FrozenModelError(msg)
+
+
+def _refuse_missing_weights(missing: set[str], found: ModelSource) -> None:
+    """transformers fills what is missing with random numbers and only warns."""
+    if missing:
+        msg = f"The model {found.name!r} in {found.folder} lacks {len(missing)} of its weights, {min(missing)!r} among them. Fetch it again."
+        raise FrozenModelError(msg)
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``"auto"`` into the best device here; refuse one that is not here."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        msg = f"The device {device!r} can't be used here: {error}"
+        raise FrozenModelError(msg) from error
+    return place
+
+
+def choose_dtype(dtype: str, stored: Any, device: torch.device) -> torch.dtype:
+    """Turn ``"auto"`` into the checkpoint's own dtype, or float32 where a CPU would compute that one slowly."""
+    if dtype != "auto":
+        if dtype not in _DTYPES:
+            msg = f"Unknown dtype {dtype!r}. Use one of: auto, {', '.join(_DTYPES)}."
+            raise FrozenModelError(msg)
+        return _DTYPES[dtype]
+    stored = _DTYPES.get(str(stored).removeprefix("torch."), torch.float32)
+    if device.type == "cpu" and not (stored == torch.bfloat16 and _cpu_multiplies_bfloat16()):
+        return torch.float32
+    return stored
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int, ...]:
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    if configured is None:
+        configured = model.config.get_text_config().eos_token_id
+    ids = [configured] if isinstance(configured, int) else list(configured or [])
+    if tokenizer is not None and tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+    return tuple(dict.fromkeys(int(token) for token in ids))
+
+
+@contextmanager
+def _quiet_progress_bars() -> Iterator[None]:
+    """A load that takes a second needs no progress bar."""
+    was_on = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers_logging.enable_progress_bar()
+
+
+__all__ = ["FrozenModel", "choose_device", "choose_dtype"]

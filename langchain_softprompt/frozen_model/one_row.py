@@ -1,0 +1,62 @@
+"""One pass of a transformers model over one row, on top of what the row has read before."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache as remember
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
+
+
+def read_row(
+    model: PreTrainedModel,
+    *,
+    input_ids: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    cache: Cache | None,
+    past_length: int,
+    is_plain: bool,
+) -> Tensor:
+    """Read one row.
+
+    Args:
+        model: The transformers model.
+        input_ids: Token ids, shape ``[1, length]``; or
+        inputs_embeds: embeddings, shape ``[1, length, hidden_size]``.
+        cache: What the row has read so far, which grows by this; ``None`` keeps nothing.
+        past_length: How many positions that is.
+        is_plain: Whether the cache is a plain growing one, rather than the model's native one.
+
+    Returns:
+        Logits after the last position, float32, shape ``[vocab_size]``.
+    """
+    given = input_ids if input_ids is not None else inputs_embeds
+    if given is None:
+        msg = "A row is read from input_ids or inputs_embeds."
+        raise TypeError(msg)
+    length = given.shape[1]
+    seen = torch.ones(1, past_length + length, dtype=torch.long, device=given.device)
+    output = model(
+        input_ids=input_ids,
+        inputs_embeds=inputs_embeds,
+        # A row alone has no padding. State-space layers want a mask as long as the input, or none.
+        attention_mask=seen if is_plain else None,
+        position_ids=torch.arange(past_length, past_length + length, device=given.device)[None],
+        use_cache=cache is not None,
+        logits_to_keep=1,
+        **{_cache_argument(type(model)): cache},
+    )
+    logits: Tensor = output.logits[0, -1].float()
+    return logits
+
+
+@remember
+def _cache_argument(kind: type[PreTrainedModel]) -> str:
+    """Pure state-space models (Mamba) have a name of their own, and swallow the usual one without a word."""
+    names = inspect.signature(kind.forward).parameters
+    return "cache_params" if "cache_params" in names and "past_key_values" not in names else "past_key_values"

@@ -1,0 +1,131 @@
+"""Manifest: what PEFT's two files don't say about a soft prompt, kept beside them in ``soft_prompt.json``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from langchain_softprompt.errors import InvalidSoftPromptError
+from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE, printable, shown
+
+_Text = Annotated[str, Field(max_length=20_000)]
+_Short = Annotated[str, Field(max_length=500)]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _few(value: object) -> object:
+    """Counted first: pydantic checks every entry of a mapping before it counts them, and keeps an error for each."""
+    if isinstance(value, dict) and len(value) > _MAX_FACTS:
+        msg = f"Input should be at most {_MAX_FACTS} entries"
+        raise ValueError(msg)
+    return value
+
+
+_MAX_FACTS = 1000
+_Few = BeforeValidator(_few)
+_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)] | _Short | None
+
+
+class _Record(BaseModel):
+    # Unknown fields are kept out, not refused, so that a newer manifest still loads.
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class BaseModelRecord(_Record):
+    """The frozen model a soft prompt was made for.
+
+    Attributes:
+        id: Its name, as given to `FrozenModel.load`.
+        revision: Its commit on the Hub.
+        fingerprint: `FrozenModel.fingerprint`, 64 hexadecimal characters.
+    """
+
+    id: _Short
+    revision: _Short | None = None
+    fingerprint: _Hash
+
+
+class TemplateMessage(_Record):
+    """One message of a prompt template, with ``{field}`` places as in a LangChain f-string template."""
+
+    role: Literal["system", "human", "ai"]
+    template: _Text
+
+
+class DataRecord(_Record):
+    """The data a soft prompt was trained on.
+
+    Attributes:
+        digest: SHA-256 over the training examples as they were used.
+        rows: Training rows.
+        validation_rows: Rows the best step was chosen on.
+        source: Where the data came from.
+        licence: Its licence.
+    """
+
+    digest: _Hash
+    rows: int
+    validation_rows: int
+    source: _Text = ""
+    licence: _Text = ""
+
+
+class Manifest(_Record):
+    """What this package records about a soft prompt it made.
+
+    Attributes:
+        format_version: Version of this file's layout.
+        description: What the soft prompt does, in a sentence.
+        base_model: The frozen model it was made for.
+        method: How it was made, for instance ``"kv-prefix"``.
+        hard_prompt: The prompt template it was made with, and the baseline to judge it against.
+        input_messages: The messages to send with it: the hard prompt without the instructions it has taken in.
+        drop_default_system: Whether chats were rendered without the system message that the template adds by itself.
+        tasks: Names of the tasks of a multitask soft prompt, in order.
+        training: Settings and facts of the run.
+        seeds: Seeds used.
+        data: What it was trained on.
+        scores: Scores by name.
+        created: Date, ISO 8601.
+        package_version: Version of langchain-softprompt that wrote this.
+        tensors_sha256: SHA-256 of ``adapter_model.safetensors``.
+    """
+
+    format_version: Literal[1] = 1
+    description: _Text = ""
+    base_model: BaseModelRecord
+    method: _Short
+    hard_prompt: Annotated[list[TemplateMessage], Field(max_length=100)] = []
+    input_messages: Annotated[list[TemplateMessage], Field(max_length=100)] = []
+    drop_default_system: bool = False
+    tasks: Annotated[list[_Short], Field(max_length=4096)] = []
+    training: Annotated[dict[_Short, _Scalar], _Few] = {}
+    seeds: Annotated[list[int], Field(max_length=100)] = []
+    data: DataRecord | None = None
+    scores: Annotated[dict[_Short, Annotated[float, Field(allow_inf_nan=False)]], _Few] = {}
+    created: _Short = ""
+    package_version: _Short = ""
+    tensors_sha256: _Hash | None = None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Manifest:
+        """Check the content of ``soft_prompt.json``.
+
+        Raises:
+            InvalidSoftPromptError: A field is missing or has the wrong type.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise invalid_field(MANIFEST_FILE, error) from error
+
+
+def invalid_field(file: str, error: ValidationError) -> InvalidSoftPromptError:
+    """Tell the first thing pydantic found wrong as a typed error."""
+    first = error.errors(include_url=False)[0]
+    field = printable(".".join(str(part) for part in first["loc"]) or "content")
+    if first["type"] == "missing":
+        return InvalidSoftPromptError(file=file, field=field, expected="a value", found="nothing")
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return InvalidSoftPromptError(file=file, field=field, expected=expected, found=shown(first["input"]))
