@@ -1,0 +1,1 @@
+"""The command line: app, output, then one file a command."""

@@ -1,0 +1,35 @@
+"""The ``langchain-softprompt`` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from langchain_softprompt.cli.output import show_error
+from langchain_softprompt.cli.train import train
+from langchain_softprompt.errors import SoftPromptError
+
+app = typer.Typer(
+    name="langchain-softprompt",
+    help="Soft prompts for LangChain: learned vectors that make one frozen model precise at one task.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Soft prompts for LangChain: learned vectors that make one frozen model precise at one task."""
+
+
+app.command("train")(train)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one plain sentence and exit code 1."""
+    try:
+        app()
+    except SoftPromptError as error:
+        show_error(error)
+        sys.exit(1)

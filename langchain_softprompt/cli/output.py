@@ -1,0 +1,39 @@
+"""How commands speak: people read rich text on stderr, machines read JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+people = Console(stderr=True)
+
+
+def show_error(error: Exception) -> None:
+    """One plain sentence, no traceback."""
+    people.print(f"[bold red]Error:[/] {_escape(str(error))}", highlight=False)
+
+
+def show_json(facts: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(facts, ensure_ascii=False))  # noqa: T201 - stdout is the interface
+
+
+def progress_bar() -> Progress:
+    """A bar with the latest numbers, time spent and time left; silent where stderr is no terminal."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=people,
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,108 @@
+"""HardPrompt: the prompt template a soft prompt starts from, and the baseline it is judged against."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from langchain_softprompt.errors import TrainingDataError
+from langchain_softprompt.soft_prompt import TemplateMessage
+
+_ROLES = {"system": "system", "human": "user", "ai": "assistant"}
+_MESSAGES = TypeAdapter(list[TemplateMessage])
+
+
+@dataclass(frozen=True)
+class HardPrompt:
+    """A chat prompt template: instructions that never change, then messages with ``{field}`` places.
+
+    Attributes:
+        messages: The whole template, as a LangChain f-string ``ChatPromptTemplate`` has it.
+        name: Where it came from, for error messages.
+    """
+
+    messages: tuple[TemplateMessage, ...]
+    name: str = "hard prompt"
+
+    def __post_init__(self) -> None:
+        if not self.instructions:
+            raise TrainingDataError(
+                self.name, None, "the first message must be a system message without {fields}: the soft prompt starts from it."
+            )
+        if not self.fields:
+            raise TrainingDataError(self.name, None, "no message after the instructions has a {field}, so every row would read the same.")
+
+    @classmethod
+    def from_pairs(cls, pairs: Sequence[tuple[str, str]], name: str = "hard prompt") -> Self:
+        """Build one from ``(role, template)`` pairs, as `ChatPromptTemplate.from_messages` takes them."""
+        return cls(tuple(TemplateMessage.model_validate({"role": role, "template": template}) for role, template in pairs), name)
+
+    @classmethod
+    def from_file(cls, file: str | Path, *, input_field: str | None = None) -> Self:
+        """Read a template file.
+
+        Args:
+            file: ``.json``: a list of ``{"role": "system" | "human" | "ai", "template": ...}``. Any other ending: the
+                text of the system message, followed by the row's `input_field` as the human message.
+            input_field: Field of the data, needed for a plain text file.
+
+        Raises:
+            TrainingDataError: The file can't be read or is no template.
+        """
+        path = Path(file)
+        try:
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".json":
+                return cls(tuple(_MESSAGES.validate_python(json.loads(text))), str(path))
+        except (OSError, UnicodeDecodeError, ValueError, ValidationError) as error:
+            raise TrainingDataError(str(path), None, f"is no prompt template: {error}") from error
+        if input_field is None:
+            raise TrainingDataError(str(path), None, "a text template holds the instructions only; name the data's input field as well.")
+        plain = text.strip().replace("{", "{{").replace("}", "}}")
+        return cls.from_pairs([("system", plain), ("human", f"{{{input_field}}}")], str(path))
+
+    @cached_property
+    def instructions(self) -> tuple[TemplateMessage, ...]:
+        """The leading system messages without fields: what the soft prompt takes in."""
+        for count, message in enumerate(self.messages):
+            if message.role != "system" or _fields(message.template, self.name):
+                return self.messages[:count]
+        return self.messages
+
+    @cached_property
+    def inputs(self) -> tuple[TemplateMessage, ...]:
+        """The messages that are sent together with the soft prompt."""
+        return self.messages[len(self.instructions) :]
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields the template asks for, in order."""
+        return tuple(dict.fromkeys(name for message in self.messages for name in _fields(message.template, self.name)))
+
+
+def fill(messages: Sequence[TemplateMessage], row: Mapping[str, str]) -> list[dict[str, str]]:
+    """Fill a row into messages, giving what a chat template renders."""
+    return [{"role": _ROLES[message.role], "content": message.template.format_map(dict(row))} for message in messages]
+
+
+def _fields(template: str, name: str) -> list[str]:
+    """Plain names only: attribute look-ups and format specifications have no place in a file from elsewhere."""
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise TrainingDataError(name, None, f"is no f-string template: {error}. Write literal braces twice.") from error
+    fields = []
+    for _, field, specification, conversion in parsed:
+        if field is None:
+            continue
+        if not field.isidentifier() or specification or conversion:
+            raise TrainingDataError(name, None, f"{{{field}}} is not a plain field name. Write literal braces twice.")
+        fields.append(field)
+    return fields
