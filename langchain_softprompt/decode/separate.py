@@ -1,0 +1,57 @@
+"""SeparateRows: each running row in the model's native cache, one forward a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from langchain_softprompt.frozen_model import FrozenModel
+
+
+@dataclass(slots=True)
+class _Row:
+    cache: Cache
+    length: int
+
+
+class SeparateRows:
+    """The slower store, for models whose state is more than keys and values (linear attention, Mamba)."""
+
+    def __init__(self, model: FrozenModel) -> None:
+        self._model = model
+        self._rows: dict[int, _Row] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: int, cache: Cache, length: int) -> None:
+        """Take over a prefilled row."""
+        self._rows[row] = _Row(cache, length)
+
+    def remove(self, row: int) -> None:
+        """Free a row; nothing happens when it is not held."""
+        self._rows.pop(row, None)
+
+    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor]:
+        """Append one token to every row held and return each row's next logits."""
+        logits: dict[int, Tensor] = {}
+        for name, row in self._rows.items():
+            ids = torch.tensor([[tokens[name]]], device=self._model.device)
+            logits[name] = self._model.forward(input_ids=ids, cache=row.cache, past_length=row.length)
+            row.length += 1
+        return logits
+
+    def row_cache(self, row: int) -> Cache:
+        """What one row has read so far."""
+        return self._rows[row].cache
+
+    def clear(self) -> None:
+        """Free every row."""
+        self._rows.clear()
+
+
+__all__ = ["SeparateRows"]

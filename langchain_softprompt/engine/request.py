@@ -1,0 +1,48 @@
+"""Request: what the worker knows of one request."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from langchain_softprompt.engine.generation import Generation
+from langchain_softprompt.sampling import Sampler
+from langchain_softprompt.settings import GenerationSettings
+from langchain_softprompt.soft_prompt import SoftPrompt
+
+_numbers = itertools.count()
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """One request, from submission to its end.
+
+    Attributes:
+        row: Its number in the row store.
+        token_ids: The prompt.
+        soft_prompt: The soft prompt, ``None`` for the bare frozen model.
+        allow_other_model: Whether a soft prompt made for another model is taken.
+        settings: How to generate.
+        stop_ids: Tokens that end the answer.
+        generation: The caller's handle.
+        sampler: Picks the tokens; made at prefill, so that waiting costs no memory.
+        last_token: The token picked last, which the next step reads.
+    """
+
+    token_ids: tuple[int, ...]
+    soft_prompt: SoftPrompt | None
+    allow_other_model: bool
+    settings: GenerationSettings
+    stop_ids: frozenset[int]
+    generation: Generation
+    sampler: Sampler = field(init=False)
+    last_token: int = -1
+    row: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody waits for it any more: cancelled, or its stream was dropped."""
+        return self.generation.abandoned or self.generation.done
+
+
+__all__ = ["Request"]

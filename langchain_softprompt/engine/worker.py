@@ -1,0 +1,208 @@
+"""Worker: the one thread that touches the model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import traceback
+
+import torch
+from torch import Tensor
+
+from langchain_softprompt.decode import RowStore, new_row_store, prefill
+from langchain_softprompt.engine.generation import FORKED, FinishReason
+from langchain_softprompt.engine.request import Request
+from langchain_softprompt.errors import EngineClosedError, RequestFailedError, SoftPromptError
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import KVPrefix, PrefixStore
+from langchain_softprompt.sampling import Sampler
+from langchain_softprompt.scheduler import Scheduler
+from langchain_softprompt.settings import EngineLimits
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs requests until it is stopped: schedule, prefill the admitted, decode all rows one step, postprocess.
+
+    One lock guards the scheduler and the stop flag; prefixes and rows belong to the thread alone. The lock of a
+    `Generation` is never taken while this one is held.
+    """
+
+    def __init__(self, model: FrozenModel, limits: EngineLimits) -> None:
+        self._model = model
+        self._prefixes = PrefixStore(model, limits.prefix_cache_bytes)
+        self._rows: RowStore = new_row_store(model)
+        self._scheduler: Scheduler[Request] = Scheduler(max_rows=limits.max_rows, max_queue=limits.max_queue)
+        self._wake = threading.Condition()
+        self._stopped = False
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._run, name=f"softprompt-engine {model.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._stopped
+
+    def load(self) -> tuple[int, int]:
+        """How many requests run, and how many wait."""
+        with self._wake:
+            return len(self._scheduler.running), len(self._scheduler.waiting)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request.
+
+        Raises:
+            EngineBusyError: The queue is full.
+            EngineClosedError: The worker was stopped, or belongs to a parent process.
+        """
+        if os.getpid() != self._process:  # Before the lock, which may have been held at the fork.
+            raise EngineClosedError(FORKED)
+        with self._wake:
+            if self._stopped:
+                msg = "The engine was closed. Build a new one."
+                raise EngineClosedError(msg)
+            self._scheduler.submit(request)
+            self._wake.notify()
+
+    def withdraw(self, request: Request) -> None:
+        """Take a cancelled request out of the queue; one that runs is dropped by the thread before its next step."""
+        with self._wake:
+            self._scheduler.withdraw(request)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Refuse further requests, cancel all there are, and wait for the thread to end."""
+        if os.getpid() != self._process:
+            return
+        with self._wake:
+            self._stopped = True
+            cancelled = self._scheduler.clear()
+            self._wake.notify()
+        for request in cancelled:
+            request.generation.end("cancelled")
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while (admitted := self._schedule()) is not None:
+                    self._prefill(admitted)
+                    self._decode()
+        except BaseException as error:  # noqa: BLE001 - nobody may wait for a thread that is gone.
+            self._abort(error)
+        finally:
+            self._rows.clear()
+            self._prefixes = PrefixStore(self._model, 0)
+
+    def _schedule(self) -> list[Request] | None:
+        """Sleep until there is something to do and admit what there is room for; None once stopped."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopped or len(self._scheduler) > 0)
+            return None if self._stopped else self._scheduler.admit()
+
+    def _prefill(self, admitted: list[Request]) -> None:
+        """Read the prompts of the admitted, one at a time."""
+        for request in admitted:
+            if request.unwanted:
+                continue
+            try:
+                self._start(request)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
+                self._fail(request, error)
+
+    def _start(self, request: Request) -> None:
+        prefix: KVPrefix | None = None
+        length = len(request.token_ids)
+        if request.soft_prompt is not None:
+            prefix, found = self._prefixes.get(request.soft_prompt, allow_other_model=request.allow_other_model)
+            request.generation.cached_tokens = prefix.length if found else 0
+            length += prefix.length
+        request.sampler = Sampler(request.settings, request.token_ids)
+        cache, logits = prefill(self._model, prefix, request.token_ids)
+        self._rows.add(request.row, cache, length)
+        self._postprocess(request, logits)
+
+    def _decode(self) -> None:
+        """Let every row read its last token, all in one step."""
+        going_on = self._wanted()
+        if not going_on:
+            return
+        try:
+            logits = self._rows.step({request.row: request.last_token for request in going_on})
+        except Exception as error:  # noqa: BLE001 - later requests must still be served.
+            self._rows.clear()
+            for request in going_on:
+                self._fail(request, error)
+            return
+        for request in going_on:
+            try:
+                self._postprocess(request, logits[request.row])
+            except Exception as error:  # noqa: BLE001 - this row's alone.
+                self._fail(request, error)
+
+    def _wanted(self) -> list[Request]:
+        """The running requests, after those that nobody waits for any more have given up their rows."""
+        with self._wake:
+            running = self._scheduler.running
+        wanted: list[Request] = []
+        for request in running:
+            if request.unwanted:
+                self._finish(request, "cancelled")
+            else:
+                wanted.append(request)
+        return wanted
+
+    def _postprocess(self, request: Request, logits: Tensor) -> None:
+        """Pick the next token, hand it out, and see whether the request ends here."""
+        token = request.sampler.pick(logits)
+        if token in request.stop_ids:
+            self._finish(request, "stop")
+            return
+        request.last_token = token
+        if request.generation.push(token) >= request.settings.max_new_tokens:
+            self._finish(request, "length")
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        self._finish(request, _failure(error))
+
+    def _finish(self, request: Request, ending: FinishReason | Exception) -> None:
+        """Free the row, then tell the readers."""
+        self._rows.remove(request.row)
+        with self._wake:
+            self._scheduler.finish(request)
+        request.generation.end(ending)
+
+    def _abort(self, error: BaseException) -> None:
+        logger.error("The engine's thread failed and the engine is closed.", exc_info=error)
+        with self._wake:
+            self._stopped = True
+            failed = self._scheduler.clear()
+        for request in failed:
+            request.generation.end(_failure(error))
+
+
+def _failure(error: BaseException) -> SoftPromptError:
+    _drop_frames(error)
+    if isinstance(error, SoftPromptError):
+        return error
+    failure = RequestFailedError(f"The model failed while serving this request: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Keep the traceback as text only: its frames would hold on to tensors for as long as the caller keeps the error."""
+    if error.__traceback__ is None:
+        return
+    if not isinstance(error, SoftPromptError):  # Those speak for themselves.
+        error.add_note("In the engine's thread:\n" + "".join(traceback.format_exception(error)))
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+
+
+__all__ = ["Worker"]

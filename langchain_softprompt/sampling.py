@@ -1,0 +1,117 @@
+"""Logits to token, one row at a time, each row with its own settings and its own random stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from langchain_softprompt.errors import RequestFailedError
+from langchain_softprompt.settings import GenerationSettings
+
+
+class Sampler:
+    """Picks the tokens of one request.
+
+    The random stream belongs to the request and lives on the CPU, so a seed gives the same tokens whatever else is in
+    the batch, on every device.
+
+    Args:
+        settings: How to pick.
+        token_ids: The prompt, which the repetition penalty counts as already seen.
+    """
+
+    def __init__(self, settings: GenerationSettings, token_ids: Iterable[int]) -> None:
+        self._settings = settings
+        self._seen_ids = set(token_ids) if settings.repetition_penalty != 1 else set()
+        self._seen: Tensor | None = None
+        self._generator: torch.Generator | None = None
+        if settings.temperature > 0:
+            self._generator = torch.Generator()
+            if settings.seed is None:
+                self._generator.seed()
+            else:
+                self._generator.manual_seed(settings.seed)
+
+    def pick(self, logits: Tensor) -> int:
+        """Pick the next token and remember it as seen.
+
+        Args:
+            logits: Float32, shape ``[vocab_size]``.
+
+        Raises:
+            RequestFailedError: The logits hold NaN or infinity.
+        """
+        # The largest value is NaN if any is NaN; single tokens at minus infinity are a model's own choice.
+        if not torch.isfinite(logits.max()):
+            msg = "The model's logits for this request hold NaN or infinity. Check the soft prompt and the model's dtype (try float32)."
+            raise RequestFailedError(msg)
+        token = self._likeliest(logits) if self._generator is None else self._draw(logits.cpu())
+        if self._seen is not None:
+            self._seen[token] = True
+        return token
+
+    def _likeliest(self, logits: Tensor) -> int:
+        return int(penalise(logits, self._seen_mask(logits), self._settings.repetition_penalty).argmax())
+
+    def _draw(self, logits: Tensor) -> int:
+        scores = filter_logits(logits, self._settings, self._seen_mask(logits))
+        if not torch.isfinite(scores.max()):  # A temperature so near 0 that the division overflowed.
+            return self._likeliest(logits)
+        return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator))
+
+    def _seen_mask(self, logits: Tensor) -> Tensor | None:
+        if self._settings.repetition_penalty == 1:
+            return None
+        if self._seen is None:
+            self._seen = torch.zeros_like(logits, dtype=torch.bool)
+            # An embedding may have more rows than the model has logits.
+            known = [token for token in self._seen_ids if token < logits.shape[-1]]
+            self._seen[known] = True
+        return self._seen
+
+
+def filter_logits(logits: Tensor, settings: GenerationSettings, seen: Tensor | None = None) -> Tensor:
+    """Apply repetition penalty, temperature, top-k and top-p, in transformers' order and arithmetic.
+
+    Args:
+        logits: Float32, shape ``[vocab_size]``.
+        settings: With a temperature above 0.
+        seen: Which tokens the penalty applies to, booleans of the same shape.
+
+    Returns:
+        Scores whose softmax is the distribution to draw from; what was filtered out is minus infinity.
+    """
+    scores = penalise(logits, seen, settings.repetition_penalty)
+    if settings.temperature != 1:
+        scores = scores / settings.temperature
+    if settings.top_k:
+        scores = keep_top_k(scores, settings.top_k)
+    if settings.top_p < 1:
+        scores = keep_top_p(scores, settings.top_p)
+    return scores
+
+
+def penalise(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
+    """Make the tokens in `seen` less likely (penalty above 1) or likelier (below 1)."""
+    if seen is None or penalty == 1:
+        return logits
+    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
+def keep_top_k(scores: Tensor, k: int) -> Tensor:
+    """Keep the `k` best scores and what ties with the last of them."""
+    least = scores.topk(min(k, scores.shape[-1])).values[-1]
+    return scores.masked_fill(scores < least, -torch.inf)
+
+
+def keep_top_p(scores: Tensor, share: float) -> Tensor:
+    """Keep the smallest set of tokens whose probability reaches `share`, at least the best one."""
+    ascending, order = scores.sort(descending=False)
+    removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= (1 - share)
+    removed[-1] = False
+    return scores.masked_fill(removed.scatter(0, order, removed), -torch.inf)
+
+
+__all__ = ["Sampler", "filter_logits", "keep_top_k", "keep_top_p", "penalise"]

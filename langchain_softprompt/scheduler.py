@@ -1,0 +1,91 @@
+"""Who runs next: a bounded queue and the rows that run, first come first served. No tensors, no threads, no locks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
+
+from langchain_softprompt.errors import EngineBusyError
+
+R = TypeVar("R", bound=Hashable)
+
+
+class Scheduler(Generic[R]):
+    """Holds each request from its arrival to its end, either waiting or running.
+
+    The caller guards it with a lock of its own.
+
+    Args:
+        max_rows: Most requests that run together.
+        max_queue: Most requests that wait once all rows are taken.
+    """
+
+    def __init__(self, *, max_rows: int, max_queue: int) -> None:
+        self._max_rows = max_rows
+        self._max_queue = max_queue
+        # Dictionaries as ordered sets: cancelling one of thousands must not search them all.
+        self._waiting: dict[R, None] = {}
+        self._running: dict[R, None] = {}
+
+    @property
+    def waiting(self) -> tuple[R, ...]:
+        """Requests that wait, in order of arrival."""
+        return tuple(self._waiting)
+
+    @property
+    def running(self) -> tuple[R, ...]:
+        """Requests that run, in order of admission."""
+        return tuple(self._running)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._running)
+
+    def __iter__(self) -> Iterator[R]:
+        yield from self.running
+        yield from self.waiting
+
+    def submit(self, request: R) -> None:
+        """Put a request at the end of the queue.
+
+        Raises:
+            EngineBusyError: All rows are taken and the queue behind them is full. A request that will find a free row
+                does not count as waiting.
+        """
+        if len(self) >= self._max_rows + self._max_queue:
+            msg = (
+                f"The engine is full: {len(self._running)} requests run (max_rows={self._max_rows}) and {len(self._waiting)} wait "
+                f"(max_queue={self._max_queue}). Try again later, or raise max_queue in EngineLimits."
+            )
+            raise EngineBusyError(msg)
+        self._waiting[request] = None
+
+    def admit(self) -> list[R]:
+        """Move the longest-waiting requests to the free rows and return them."""
+        admitted: list[R] = []
+        while self._waiting and len(self._running) < self._max_rows:
+            request = next(iter(self._waiting))
+            del self._waiting[request]
+            self._running[request] = None
+            admitted.append(request)
+        return admitted
+
+    def withdraw(self, request: R) -> bool:
+        """Take a request out of the queue; False when it does not wait there (any more)."""
+        if request not in self._waiting:
+            return False
+        del self._waiting[request]
+        return True
+
+    def finish(self, request: R) -> None:
+        """Free the row of a request; nothing happens when it does not run."""
+        self._running.pop(request, None)
+
+    def clear(self) -> list[R]:
+        """Forget every request and return them, running ones first."""
+        forgotten = list(self)
+        self._running.clear()
+        self._waiting.clear()
+        return forgotten
+
+
+__all__ = ["Scheduler"]
