@@ -1,0 +1,166 @@
+"""One request, from its submission to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_softprompt.chat_models.errors import RequestTimeoutError, in_langchain_family
+from langchain_softprompt.errors import RequestCancelledError
+from langchain_softprompt.messages import TextStream, response_metadata, usage_metadata
+
+if TYPE_CHECKING:
+    from langchain_core.messages.ai import UsageMetadata
+
+    from langchain_softprompt.chat_models.ports import EnginePort, ResultPort
+    from langchain_softprompt.settings import GenerationSettings
+    from langchain_softprompt.soft_prompt import SoftPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """All that one call has settled on."""
+
+    engine: EnginePort
+    token_ids: list[int]
+    soft_prompt: SoftPrompt | None
+    settings: GenerationSettings
+    stop: tuple[str, ...]
+    timeout: float | None
+    allow_other_model: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is told with the end of an answer."""
+
+    usage: UsageMetadata
+    metadata: dict[str, Any]
+
+
+class _Alarm(Protocol):
+    def cancel(self) -> object: ...
+
+
+class Answering:
+    """A call under way. Leaving `pieces` or `apieces` early cancels the request.
+
+    Attributes:
+        ending: Set once the answer is complete.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._text = TextStream(call.engine.model.tokenizer, call.stop)
+        self._tokens = 0
+        self._late = False
+        self.ending: Ending | None = None
+        with in_langchain_family():
+            self._generation = call.engine.submit(
+                call.token_ids, soft_prompt=call.soft_prompt, settings=call.settings, allow_other_model=call.allow_other_model
+            )
+
+    def pieces(self) -> Iterator[str]:
+        """The answer's text, piece by piece."""
+        with self._under_way(_thread_alarm):
+            for token in self._generation:
+                if piece := self._take(token):
+                    yield piece
+                if self._text.stopped_by is not None:
+                    self._generation.cancel()
+                    break
+            if rest := self._finish(self._generation.result()):
+                yield rest
+
+    async def apieces(self) -> AsyncIterator[str]:
+        """The same in an event loop, without a thread."""
+        with self._under_way(_loop_alarm):
+            async for token in self._generation:
+                if piece := self._take(token):
+                    yield piece
+                if self._text.stopped_by is not None:
+                    self._generation.cancel()
+                    break
+            if rest := self._finish(await self._generation.wait()):
+                yield rest
+
+    def whole(self) -> str:
+        """The whole text. Without stop strings nobody needs to look at it before its end."""
+        if self._call.stop:
+            return "".join(self.pieces())
+        with self._under_way(_thread_alarm):
+            return self._take_all(self._generation.result())
+
+    async def awhole(self) -> str:
+        """The same in an event loop."""
+        if self._call.stop:
+            return "".join([piece async for piece in self.apieces()])
+        with self._under_way(_loop_alarm):
+            return self._take_all(await self._generation.wait())
+
+    def _take(self, *token_ids: int) -> str:
+        self._tokens += len(token_ids)
+        return self._text.push(token_ids)
+
+    def _take_all(self, result: ResultPort) -> str:
+        return self._take(*result.token_ids) + self._finish(result)
+
+    def _finish(self, result: ResultPort) -> str:
+        rest = self._text.finish()
+        stopped = self._text.stopped_by is not None
+        if result.finish_reason == "cancelled" and not stopped:
+            raise self._cancelled()
+        call = self._call
+        self.ending = Ending(
+            usage_metadata(
+                prompt_tokens=len(call.token_ids),
+                virtual_tokens=call.soft_prompt.num_virtual_tokens if call.soft_prompt else 0,
+                cached_tokens=result.cached_tokens,
+                output_tokens=self._tokens,
+            ),
+            response_metadata(
+                model_name=call.engine.model.name,
+                model_revision=call.engine.model.revision,
+                finish_reason="stop_sequence" if stopped else result.finish_reason,
+                soft_prompt=call.soft_prompt,
+            ),
+        )
+        return rest
+
+    def _cancelled(self) -> Exception:
+        if self._late:
+            msg = f"The answer was not finished within {self._call.timeout} seconds. Raise timeout, or lower max_tokens."
+            return RequestTimeoutError(msg)
+        return RequestCancelledError(
+            "The request was cancelled before its answer was finished, for instance because its engine was closed."
+        )
+
+    @contextmanager
+    def _under_way(self, set_alarm: Callable[[float, Callable[[], None]], _Alarm]) -> Iterator[None]:
+        alarm = set_alarm(self._call.timeout, self._expire) if self._call.timeout is not None else None
+        try:
+            with in_langchain_family():
+                yield
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            self._generation.cancel()  # Nothing happens when it has ended; else nobody reads on.
+
+    def _expire(self) -> None:
+        self._late = True
+        self._generation.cancel()
+
+
+def _thread_alarm(seconds: float, ring: Callable[[], None]) -> _Alarm:
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _loop_alarm(seconds: float, ring: Callable[[], None]) -> _Alarm:
+    return asyncio.get_running_loop().call_later(seconds, ring)

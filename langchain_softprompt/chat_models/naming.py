@@ -1,0 +1,149 @@
+"""How a ChatSoftPrompt names itself in caches, traces and profiles."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.load import dumpd
+from typing_extensions import override
+
+from langchain_softprompt.chat_models.arguments import SETTING_NAMES, SoftPromptChoice
+from langchain_softprompt.chat_models.configured import AutoProfile, ConfiguredChat
+from langchain_softprompt.chat_models.errors import in_langchain_family
+from langchain_softprompt.chat_models.shelf import SHELF, is_local
+from langchain_softprompt.errors import SoftPromptError
+from langchain_softprompt.messages import PROVIDER, soft_prompt_facts
+
+
+class NamedChat(ConfiguredChat):
+    """What identifies a `ChatSoftPrompt`: its model, its settings, and the content of its soft prompt."""
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return "softprompt-chat"
+
+    @property
+    @override
+    def _identifying_params(self) -> dict[str, Any]:
+        return self._named(None, {}, self._soft_prompt_at_hand({}))
+
+    def _named(self, stop: list[str] | None, arguments: Mapping[str, Any], soft_prompt: SoftPromptChoice) -> dict[str, Any]:
+        """Everything an answer depends on, in plain values."""
+        settings = self._settings(arguments)
+        facts: dict[str, Any] = {"soft_prompt": str(soft_prompt)} if isinstance(soft_prompt, str | Path) else soft_prompt_facts(soft_prompt)
+        if soft_prompt is not None and not isinstance(soft_prompt, str | Path) and soft_prompt.drop_default_system:
+            facts["drop_default_system"] = True
+        return {
+            "model": str(self.model),
+            "revision": self.revision,
+            "gguf_file": self.gguf_file,
+            "dtype": self.dtype,
+            "device": self.device,
+            **facts,
+            "allow_other_model": arguments.get("allow_other_model", self.allow_other_model),
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_new_tokens,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "repetition_penalty": settings.repetition_penalty,
+            "seed": settings.seed,
+            "stop": list(self._stop(stop)) or None,
+        }
+
+    @override
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        rest = {name: value for name, value in kwargs.items() if name != "soft_prompt"}
+        try:
+            named = self._named(stop, kwargs, self._soft_prompt_at_hand(kwargs))
+        except SoftPromptError:  # The call itself will raise it, with callbacks that know of the run.
+            named = {}
+        return {**rest, **named, "_type": self._llm_type}
+
+    @override
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """The LLM cache's key: soft prompts are told apart by content, so that none is answered for by another."""
+        with in_langchain_family():
+            named = self._named(stop, kwargs, self._soft_prompt(kwargs))
+        known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream"}
+        rest = {name: value for name, value in kwargs.items() if name not in known}
+        fingerprint = self.engine.model.fingerprint if self.engine is not None else None
+        return json.dumps([self._llm_type, named, fingerprint, rest], sort_keys=True, default=repr)
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        named = self._get_invocation_params(stop, **kwargs)
+        params: dict[str, Any] = {
+            "ls_provider": PROVIDER,
+            "ls_model_type": "chat",
+            "ls_model_name": str(kwargs.get("model") or self.model),
+            "ls_temperature": named.get("temperature"),
+            "ls_max_tokens": named.get("max_tokens"),
+            "ls_stop": named.get("stop"),
+            "softprompt_source": named.get("soft_prompt"),
+            "softprompt_revision": named.get("soft_prompt_revision"),
+            "softprompt_hash": named.get("soft_prompt_hash"),
+            "softprompt_type": named.get("soft_prompt_type"),
+            "softprompt_num_virtual_tokens": named.get("num_virtual_tokens"),
+        }
+        return cast("LangSmithParams", {name: value for name, value in params.items() if value is not None})
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        profile = AutoProfile(
+            text_inputs=True,
+            text_outputs=True,
+            image_inputs=False,
+            audio_inputs=False,
+            video_inputs=False,
+            tool_calling=False,
+            structured_output=False,
+            reasoning_output=False,
+            open_weights=True,
+        )
+        window = self.engine.model.max_positions if self.engine is not None else None
+        if window is not None:
+            choice = self.soft_prompt if not isinstance(self.soft_prompt, str | Path) else SHELF.peek(self.soft_prompt)
+            profile["max_input_tokens"] = window - (choice.num_virtual_tokens if choice is not None else 0)
+        return cast("ModelProfile", profile)
+
+    @property
+    def _serialized(self) -> dict[str, Any]:
+        # LangChain keeps this on the instance, where a copy with another soft prompt would inherit it.
+        return cast("dict[str, Any]", dumpd(self))
+
+    @override
+    def __repr_args__(self) -> Any:
+        return [(name, _short(value) if name == "soft_prompt" else value) for name, value in super().__repr_args__()]
+
+    def _soft_prompt_at_hand(self, arguments: Mapping[str, Any]) -> SoftPromptChoice:
+        """The soft prompt if no network is needed for it, else its name. Traces ask; they must not raise or block."""
+        try:
+            choice = self._choice(arguments)
+            if not isinstance(choice, str | Path):
+                return choice
+            if not _in_event_loop() and is_local(choice):
+                return SHELF.get(choice)
+            return SHELF.peek(choice) or choice
+        except SoftPromptError:
+            return str(arguments.get("soft_prompt", self.soft_prompt))
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _short(choice: SoftPromptChoice) -> str:
+    if choice is None or isinstance(choice, str | Path):
+        return str(choice)
+    return f"{choice.source} ({choice.kind}, {choice.num_virtual_tokens} virtual tokens, {choice.content_hash[:12]})"

@@ -1,0 +1,98 @@
+"""What the chat model asks of an engine: met by `langchain_softprompt.engine.Engine` and by the fake one in `testing`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from langchain_softprompt.settings import GenerationSettings
+    from langchain_softprompt.soft_prompt import SoftPrompt
+
+
+class ModelPort(Protocol):
+    """The frozen model, as far as a chat needs it."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Commit on the Hub."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies its weights."""
+        ...
+
+    @property
+    def max_positions(self) -> int | None:
+        """Context window in tokens."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        ...
+
+
+class ResultPort(Protocol):
+    """How a request ended."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The answer, without the token that ended it."""
+        ...
+
+    @property
+    def finish_reason(self) -> str:
+        """``"stop"``, ``"length"`` or ``"cancelled"``."""
+        ...
+
+    @property
+    def cached_tokens(self) -> int:
+        """Virtual tokens whose keys and values were already there."""
+        ...
+
+
+class GenerationPort(Protocol):
+    """A request under way."""
+
+    def __iter__(self) -> Iterator[int]: ...
+
+    def __aiter__(self) -> AsyncIterator[int]: ...
+
+    def result(self, timeout: float | None = None) -> ResultPort:
+        """Wait for the end."""
+        ...
+
+    async def wait(self) -> ResultPort:
+        """Wait for the end without blocking the event loop."""
+        ...
+
+    def cancel(self) -> None:
+        """Give the request up; nothing happens when it has ended."""
+        ...
+
+
+class EnginePort(Protocol):
+    """Takes token ids and gives token ids."""
+
+    @property
+    def model(self) -> ModelPort:
+        """The frozen model it serves."""
+        ...
+
+    def submit(
+        self,
+        token_ids: Sequence[int],
+        *,
+        soft_prompt: SoftPrompt | None = None,
+        settings: GenerationSettings | None = None,
+        allow_other_model: bool = False,
+    ) -> GenerationPort:
+        """Start a request; returns at once."""
+        ...

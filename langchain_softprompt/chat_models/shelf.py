@@ -1,0 +1,109 @@
+"""Soft prompts loaded in this process, each once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langchain_softprompt import hub
+from langchain_softprompt.refs import SoftPromptRef
+
+if TYPE_CHECKING:
+    from langchain_softprompt.soft_prompt import SoftPrompt
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    folder: Path
+    stamp: _Stamp
+    soft_prompt: SoftPrompt
+
+
+class Shelf:
+    """Keeps loaded soft prompts by the name they were asked for.
+
+    A Hub reference is resolved to a commit at its first use and stays with that commit for the life of the process. A
+    local folder is read again when its files have changed.
+
+    Args:
+        max_kept: Most soft prompts to keep, least recently used first out.
+    """
+
+    def __init__(self, max_kept: int = 256) -> None:
+        self._max_kept = max_kept
+        self._kept: OrderedDict[str | Path, _Loaded] = OrderedDict()
+        self._pinned: dict[str | Path, tuple[Path, str]] = {}
+        self._loading: dict[str | Path, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def peek(self, name: str | Path) -> SoftPrompt | None:
+        """What was last loaded under that name, from memory alone."""
+        with self._guard:
+            loaded = self._kept.get(name)
+        return loaded.soft_prompt if loaded else None
+
+    def get(self, name: str | Path) -> SoftPrompt:
+        """Load a soft prompt, or return the one that is loaded and still current.
+
+        Raises:
+            InvalidReferenceError: The name has no known form.
+            SoftPromptNotFoundError: Nothing of that name is here or to be had.
+            InvalidSoftPromptError: The folder is malformed.
+        """
+        with self._guard:
+            lock = self._loading.setdefault(name, threading.Lock())
+        with lock:
+            folder, commit = self._find(name)
+            stamp = _stamp(folder)
+            with self._guard:
+                loaded = self._kept.get(name)
+                if loaded and (loaded.folder, loaded.stamp) == (folder, stamp):
+                    self._kept.move_to_end(name)
+                    return loaded.soft_prompt
+            soft_prompt = _load(folder, name, commit)
+            with self._guard:
+                self._kept[name] = _Loaded(folder, stamp, soft_prompt)
+                self._kept.move_to_end(name)
+                if len(self._kept) > self._max_kept:
+                    self._kept.popitem(last=False)
+            return soft_prompt
+
+    def _find(self, name: str | Path) -> tuple[Path, str | None]:
+        if name in self._pinned and not (Path(name) / hub.SOFT_PROMPT_FILES[0]).is_file():
+            return self._pinned[name]
+        folder, commit = hub.fetch_soft_prompt(SoftPromptRef.parse(name))
+        if commit is not None:
+            self._pinned[name] = (folder, commit)
+        return folder.absolute(), commit  # absolute: a relative name means another folder after a change of directory
+
+
+def is_local(name: str | Path) -> bool:
+    """Whether the name leads to a folder on this machine without asking the Hub."""
+    return SoftPromptRef.parse(name).folder is not None or (Path(name) / hub.SOFT_PROMPT_FILES[0]).is_file()
+
+
+def _load(folder: Path, name: str | Path, commit: str | None) -> SoftPrompt:
+    from langchain_softprompt.soft_prompt import SoftPrompt  # brings in torch, so not before the first use
+
+    return SoftPrompt.load(folder).with_source(str(name), commit)
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """What changes when a file of the folder is written again."""
+
+    def of(file: Path) -> tuple[int, int, int] | None:
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+    return tuple(of(folder / name) for name in hub.SOFT_PROMPT_FILES)
+
+
+SHELF = Shelf()

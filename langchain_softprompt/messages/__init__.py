@@ -1,0 +1,17 @@
+"""LangChain messages become token ids, and token ids become text again.
+
+Files:
+    converting.py    one LangChain message, one plain dictionary that a chat template reads
+    rendering.py     the whole chat as token ids, with second tries for templates that are strict about roles
+    text_stream.py   TextStream: token ids to text as they come, stop strings cut off
+    reporting.py     usage and response metadata of an answer
+"""
+
+from __future__ import annotations
+
+from langchain_softprompt.messages.converting import to_plain_messages
+from langchain_softprompt.messages.rendering import render_messages
+from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
+from langchain_softprompt.messages.text_stream import TextStream
+
+__all__ = ["PROVIDER", "TextStream", "render_messages", "response_metadata", "soft_prompt_facts", "to_plain_messages", "usage_metadata"]

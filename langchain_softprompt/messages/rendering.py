@@ -1,0 +1,80 @@
+"""The whole chat as token ids, with second tries for chat templates that are strict about roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_softprompt.errors import ChatTemplateError
+from langchain_softprompt.messages.converting import PlainMessage, to_plain_messages
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+    from transformers import PreTrainedTokenizerBase
+
+_GAP = "\n\n"
+
+
+def render_messages(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[BaseMessage],
+    *,
+    drop_default_system: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> list[int]:
+    """Render LangChain messages to the token ids of a prompt, the assistant's turn opened.
+
+    Some templates refuse two messages of one role in a row, some refuse a system message. Where the template refuses,
+    neighbours of one role are merged, and then the system message is put at the head of the first user message.
+
+    Raises:
+        ChatTemplateError: The template refuses the messages in every one of these forms, or a message holds more
+            than text.
+    """
+    from langchain_softprompt.frozen_model import render_chat
+
+    chat = to_plain_messages(messages)
+    # Folding the system message away must not make the template's own default one come back as if there were none.
+    drop = drop_default_system and not any(message["role"] == "system" for message in chat)
+    refusal: ChatTemplateError | None = None
+    for form in _forms(chat):
+        try:
+            return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
+        except ChatTemplateError as error:
+            refusal = refusal or error
+    raise refusal or ChatTemplateError("There are no messages to render. Send at least one.")
+
+
+def _forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:
+    yield chat
+    merged = _merge_neighbours(chat)
+    if merged != chat:
+        yield merged
+    folded = _merge_neighbours(_fold_system(chat))
+    if folded != merged:
+        yield folded
+
+
+def _merge_neighbours(chat: list[PlainMessage]) -> list[PlainMessage]:
+    merged: list[PlainMessage] = []
+    for message in chat:
+        last = merged[-1] if merged else None
+        if last is not None and last["role"] == message["role"] and _is_plain_text(last) and _is_plain_text(message):
+            merged[-1] = {**last, "content": last["content"] + _GAP + message["content"]}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _is_plain_text(message: PlainMessage) -> bool:
+    return set(message) == {"role", "content"} and message["role"] in {"system", "user", "assistant"}
+
+
+def _fold_system(chat: list[PlainMessage]) -> list[PlainMessage]:
+    instructions = _GAP.join(message["content"] for message in chat if message["role"] == "system")
+    rest = [message for message in chat if message["role"] != "system"]
+    if not instructions:
+        return chat
+    if rest and rest[0]["role"] == "user":
+        return [{**rest[0], "content": instructions + _GAP + rest[0]["content"]}, *rest[1:]]
+    return [{"role": "user", "content": instructions}, *rest]

@@ -1,0 +1,78 @@
+"""TextStream: token ids become text as they come, whole characters only, cut off at the first stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_INCOMPLETE = "\ufffd"
+
+
+class TextStream:
+    """Turns one answer's tokens into text, piece by piece.
+
+    A character whose bytes are spread over several tokens is held back until it is whole, and so is text that may yet
+    become a stop string. All pieces joined are the same text whatever the sizes in which the tokens arrive.
+
+    Attributes:
+        stopped_by: The stop string that ended the text; ``None`` while there is none.
+
+    Args:
+        tokenizer: Decodes the tokens; special tokens make no text.
+        stop: Strings that end the text. The text is cut before the first of them.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._stop = tuple(stop)
+        self._context: list[int] = []  # tokens of the last piece: decoders join neighbours (spaces, bytes)
+        self._fresh: list[int] = []  # tokens that made no whole text yet
+        self._pending = ""
+        self.stopped_by: str | None = None
+
+    def push(self, token_ids: Iterable[int]) -> str:
+        """Take more tokens and return the text that is now certain, often none."""
+        return "".join([self._push(token) for token in token_ids])
+
+    def finish(self) -> str:
+        """Return what was held back; the answer has ended."""
+        if self.stopped_by is not None:
+            return ""
+        whole, before = self._decode(self._context + self._fresh), self._decode(self._context)
+        text = self._release(whole[len(before) :])
+        rest, self._pending = self._pending, ""
+        return text + (rest if self.stopped_by is None else "")
+
+    def _push(self, token: int) -> str:
+        if self.stopped_by is not None:
+            return ""
+        self._fresh.append(token)
+        whole, before = self._decode(self._context + self._fresh), self._decode(self._context)
+        if len(whole) <= len(before) or whole.endswith(_INCOMPLETE):
+            return ""
+        self._context, self._fresh = self._fresh, []
+        return self._release(whole[len(before) :])
+
+    def _decode(self, token_ids: list[int]) -> str:
+        if not token_ids:
+            return ""
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _release(self, text: str) -> str:
+        pending = self._pending + text
+        found = [(pending.find(stop), stop) for stop in self._stop if stop in pending]
+        if found:
+            position, self.stopped_by = min(found)
+            self._pending = ""
+            return pending[:position]
+        held = max((_overlap(pending, stop) for stop in self._stop), default=0)
+        self._pending = pending[len(pending) - held :]
+        return pending[: len(pending) - held]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` may be the beginning of `stop`."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

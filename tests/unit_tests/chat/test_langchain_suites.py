@@ -1,0 +1,61 @@
+"""LangChain's own standard tests, with nothing left out that this release claims to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from langchain_softprompt.chat_models import ChatSoftPrompt
+from langchain_softprompt.testing import save_tiny_model, tiny_soft_prompt
+
+
+class _Flags:
+    """What this release does not do yet, said to both suites."""
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return ChatSoftPrompt
+
+    @property
+    def has_tool_calling(self) -> bool:
+        return False  # bind_tools is overridden, but only to say so
+
+    @property
+    def has_structured_output(self) -> bool:
+        return False
+
+    @property
+    def has_tool_choice(self) -> bool:
+        return False
+
+    @property
+    def supports_model_override(self) -> bool:
+        return False  # one frozen model for each ChatSoftPrompt
+
+
+class TestUnitSuite(_Flags, ChatModelUnitTests):
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "embedded", "soft_prompt": "acme/clean-question@v2"}
+
+
+class TestIntegrationSuite(_Flags, ChatModelIntegrationTests):
+    """Against a real, if tiny, frozen model in a folder, loaded through the process-wide registry."""
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _model_folder(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+        root = tmp_path_factory.mktemp("tiny-model")
+        request.cls.folders = str(save_tiny_model(root / "model")), str(tiny_soft_prompt(1).save(root / "prompt"))
+
+    @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        return {**super().standard_chat_model_params, "max_tokens": 24}
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        model, soft_prompt = self.folders  # type: ignore[attr-defined]
+        return {"model": model, "soft_prompt": soft_prompt}
