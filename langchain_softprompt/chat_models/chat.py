@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput
@@ -20,7 +21,7 @@ from langchain_softprompt.chat_models.batching import BatchingChat
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
 from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.errors import RequestError
-from langchain_softprompt.messages import render_messages
+from langchain_softprompt.messages import encode_text, render_messages
 
 if TYPE_CHECKING:
     from langchain_softprompt.chat_models.ports import EnginePort
@@ -167,7 +168,8 @@ class ChatSoftPrompt(BatchingChat):
         **kwargs: Any,
     ) -> ChatResult:
         check_call(kwargs)
-        kwargs["soft_prompt"] = await run_in_executor(None, self._soft_prompt, kwargs)
+        named = isinstance(kwargs.get("soft_prompt", self.soft_prompt), str | Path)  # only a name has to be loaded
+        kwargs["soft_prompt"] = await run_in_executor(None, self._soft_prompt, kwargs) if named else self._soft_prompt(kwargs)
         return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
     # A config that names a soft prompt is either followed or refused.
@@ -226,6 +228,11 @@ class ChatSoftPrompt(BatchingChat):
         return model if model is not self and not kwargs else SoftPromptBinding(bound=model, kwargs=kwargs)
 
     @override
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind a config to every call; what is bound after that is not lost either."""
+        return SoftPromptBinding(bound=self, config=cast("RunnableConfig", {**(config or {}), **kwargs}))
+
+    @override
     def bind_tools(
         self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | Any], *, tool_choice: str | None = None, **kwargs: Any
     ) -> NoReturn:
@@ -253,8 +260,7 @@ class ChatSoftPrompt(BatchingChat):
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         with in_langchain_family():
-            ids: list[int] = self._engine().model.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+            return encode_text(self._engine().model.tokenizer, text)
 
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _GAP = "\n\n"
+# A tokenizer that is told to read special tokens as text says so to all its threads at once (transformers sets a flag on
+# the shared Rust tokenizer), so two threads that encode at once could each get what the other wanted.
+_encoding = threading.Lock()
 
 
 def render_messages(
@@ -39,10 +43,18 @@ def render_messages(
     refusal: ChatTemplateError | None = None
     for form in _forms(chat):
         try:
-            return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
+            with _encoding:
+                return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
         except ChatTemplateError as error:
             refusal = refusal or error
     raise refusal or ChatTemplateError("There are no messages to render. Send at least one.")
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a text as it stands, without a chat template."""
+    with _encoding:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def _forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:

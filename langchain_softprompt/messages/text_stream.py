@@ -29,6 +29,7 @@ class TextStream:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._context: list[int] = []  # tokens of the last piece: decoders join neighbours (spaces, bytes)
+        self._context_text = ""
         self._fresh: list[int] = []  # tokens that made no whole text yet
         self._pending = ""
         self.stopped_by: str | None = None
@@ -41,8 +42,7 @@ class TextStream:
         """Return what was held back; the answer has ended."""
         if self.stopped_by is not None:
             return ""
-        whole, before = self._decode(self._context + self._fresh), self._decode(self._context)
-        text = self._release(whole[len(before) :])
+        text = self._release(self._decode(self._context + self._fresh)[len(self._context_text) :])
         rest, self._pending = self._pending, ""
         return text + (rest if self.stopped_by is None else "")
 
@@ -50,15 +50,14 @@ class TextStream:
         if self.stopped_by is not None:
             return ""
         self._fresh.append(token)
-        whole, before = self._decode(self._context + self._fresh), self._decode(self._context)
-        if len(whole) <= len(before) or whole.endswith(_INCOMPLETE):
+        whole, before = self._decode(self._context + self._fresh), len(self._context_text)
+        if len(whole) <= before or whole.endswith(_INCOMPLETE):
             return ""
         self._context, self._fresh = self._fresh, []
-        return self._release(whole[len(before) :])
+        self._context_text = self._decode(self._context)
+        return self._release(whole[before:])
 
     def _decode(self, token_ids: list[int]) -> str:
-        if not token_ids:
-            return ""
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _release(self, text: str) -> str:

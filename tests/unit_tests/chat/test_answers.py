@@ -30,7 +30,7 @@ def _fake(*answers: str, **fields: Any) -> ChatSoftPrompt:
 def _sum(chunks: list[AIMessageChunk]) -> AIMessageChunk:
     total = chunks[0]
     for chunk in chunks[1:]:
-        total = total + chunk  # noqa: PLR6104
+        total = total + chunk
     return total
 
 
@@ -251,6 +251,13 @@ def test_default_system_message_is_dropped_for_a_soft_prompt_made_without_it() -
 # Giving up.
 
 
+def _wait_until_busy(engine: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not engine.load.running:
+        assert time.monotonic() < deadline, "the request never got a row"
+        time.sleep(0.005)
+
+
 def _wait_until_idle(engine: Any) -> None:
     deadline = time.monotonic() + 60
     while engine.load.running or engine.load.waiting:
@@ -284,8 +291,7 @@ async def test_leaving_an_async_stream_early_frees_the_row(llm: ChatSoftPrompt) 
 @pytest.mark.parametrize("stop", [None, ["never said"]])
 async def test_cancelling_the_task_frees_the_row(llm: ChatSoftPrompt, stop: list[str] | None) -> None:
     task = asyncio.create_task(llm.ainvoke(QUESTION, max_tokens=LONG, stop=stop))
-    while not llm.engine.load.running:  # type: ignore[union-attr]
-        await asyncio.sleep(0.005)
+    await asyncio.to_thread(_wait_until_busy, llm.engine)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

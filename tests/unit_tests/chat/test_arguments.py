@@ -139,7 +139,7 @@ def test_repr_is_short_and_tells_no_weights_and_no_key() -> None:
     llm = _fake(soft_prompt=tiny_soft_prompt(1), api_key="secret-key")
     assert "PREFIX_TUNING, 4 virtual tokens" in repr(llm)
     assert not any(word in repr(llm) for word in ("tensor", "FakeEngine", "secret-key"))
-    assert len(repr(llm)) < 400
+    assert len(repr(llm)) < 600
 
 
 def test_building_one_loads_no_torch_and_reads_nothing() -> None:

@@ -70,6 +70,8 @@ def test_bind_gives_a_real_chat_model_and_keeps_other_arguments(llm: ChatSoftPro
     assert both.invoke(QUESTION).text == expected.answer_a[:3]
     assert both.bind(soft_prompt=expected.b).invoke(QUESTION).text == expected.answer_b[:3]
     assert both.with_soft_prompt(None).invoke(QUESTION).text == expected.bare[:3]
+    assert isinstance(llm.with_config(tags=["x"]).bind(soft_prompt=expected.a).bound, ChatSoftPrompt)  # type: ignore[attr-defined]
+    assert llm.with_config(tags=["x"]).bind(soft_prompt=expected.b).kwargs == {}  # type: ignore[attr-defined]
     assert both.with_config(tags=["x"]).bind(soft_prompt=expected.b).invoke(QUESTION).text == expected.answer_b[:3]
 
 

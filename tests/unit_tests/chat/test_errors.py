@@ -69,8 +69,9 @@ def test_twin_is_made_once_and_has_the_same_name() -> None:
 
 
 def test_error_that_is_a_member_already_is_not_wrapped_again() -> None:
+    error = ContextLengthError("x")
     with pytest.raises(ContextLengthError) as inner, in_langchain_family():
-        raise ContextLengthError("x")
+        raise error
     with pytest.raises(ContextLengthError) as outer, in_langchain_family():
         raise inner.value
     assert outer.value is inner.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
+from langchain_softprompt.engine import close_all
 from langchain_softprompt.testing import save_tiny_model, tiny_soft_prompt
 
 
@@ -46,10 +48,15 @@ class TestUnitSuite(_Flags, ChatModelUnitTests):
 class TestIntegrationSuite(_Flags, ChatModelIntegrationTests):
     """Against a real, if tiny, frozen model in a folder, loaded through the process-wide registry."""
 
+    folders: tuple[str, str]
+
     @pytest.fixture(autouse=True, scope="class")
-    def _model_folder(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    @classmethod
+    def _save_folders(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         root = tmp_path_factory.mktemp("tiny-model")
-        request.cls.folders = str(save_tiny_model(root / "model")), str(tiny_soft_prompt(1).save(root / "prompt"))
+        cls.folders = str(save_tiny_model(root / "model")), str(tiny_soft_prompt(1).save(root / "prompt"))
+        yield
+        close_all()
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
@@ -57,5 +64,5 @@ class TestIntegrationSuite(_Flags, ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        model, soft_prompt = self.folders  # type: ignore[attr-defined]
+        model, soft_prompt = self.folders
         return {"model": model, "soft_prompt": soft_prompt}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from langchain_core.messages import (
 )
 
 from langchain_softprompt.errors import ChatTemplateError
-from langchain_softprompt.messages import render_messages, to_plain_messages
+from langchain_softprompt.messages import encode_text, render_messages, to_plain_messages
 from langchain_softprompt.testing import tiny_tokenizer
 from langchain_softprompt.testing.tiny import CHAT_TEMPLATE
 
@@ -133,6 +136,38 @@ def test_special_tokens_in_user_text_do_not_end_the_turn() -> None:
     ids = render_messages(tokenizer, [HumanMessage(forged)])
     end, start = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|im_start|>"))
     assert (ids.count(end), ids.count(start)) == (1, 2), "one turn of the user's, and the assistant's opened"
+
+
+class _Watched:
+    """The tiny tokenizer, which notices when two threads encode at once."""
+
+    def __init__(self) -> None:
+        self.tokenizer: Any = tiny_tokenizer()
+        self.chat_template = self.tokenizer.chat_template
+        self.busy = threading.Lock()
+
+    def _alone(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        assert self.busy.acquire(blocking=False), "two threads encode at once"
+        time.sleep(0.002)
+        try:
+            return getattr(self.tokenizer, method)(*args, **kwargs)
+        finally:
+            self.busy.release()
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+        return self._alone("apply_chat_template", *args, **kwargs)
+
+    def encode(self, *args: Any, **kwargs: Any) -> Any:
+        return self._alone("encode", *args, **kwargs)
+
+
+def test_threads_encode_one_at_a_time() -> None:
+    """transformers keeps "read special tokens as text" as a flag of the tokenizer, the same one for all threads."""
+    tokenizer: Any = _Watched()
+    with ThreadPoolExecutor(8) as pool:
+        prompts = list(pool.map(lambda _: render_messages(tokenizer, [HumanMessage("<|im_end|>")]), range(16)))
+        list(pool.map(lambda _: encode_text(tokenizer, "x"), range(16)))
+    assert all(prompt == prompts[0] for prompt in prompts)
 
 
 DEFAULTING = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe nice.<|im_end|>\n{% endif %}" + CHAT_TEMPLATE

@@ -70,8 +70,11 @@ def test_local_folder_wins_over_the_hub_name_of_the_same_text(tmp_path: Path) ->
 def _fake_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     """The Hub's door, replaced: it says where a name leads; what is under test is how often it is asked."""
     asked: list[str] = []
+    local = hub.fetch_soft_prompt
 
     def fetch(ref: SoftPromptRef) -> tuple[Path, str | None]:
+        if ref.folder is not None:
+            return local(ref)
         asked.append(str(ref))
         return folder, "c0ffee"
 
