@@ -128,11 +128,11 @@ def _embeddings(model: FrozenModel, segment: TokenIds | EmbeddingRows) -> Tensor
 def _checked_key_values(model: FrozenModel, tensor: Tensor) -> list[tuple[Tensor, Tensor]]:
     if tensor.shape[1] != model.num_layers:
         raise _shape_mismatch(model, "number of layers", str(tensor.shape[1]), str(model.num_layers))
-    probe = model.key_value_shapes
-    for index, (heads, key_dim, value_dim) in enumerate(probe):
-        have = f"{tensor.shape[3]} heads of {tensor.shape[4]}"
+    for index, (heads, key_dim, value_dim) in enumerate(model.key_value_shapes):
         if (heads, key_dim) != tuple(tensor.shape[3:]) or key_dim != value_dim:
-            raise _shape_mismatch(model, f"keys and values of layer {index}", have, f"{heads} heads of {key_dim} (values {value_dim})")
+            have = f"{tensor.shape[3]} heads of {tensor.shape[4]}"
+            here = f"{heads} heads of {key_dim}" + (f" (values {value_dim})" if key_dim != value_dim else "")
+            raise _shape_mismatch(model, f"key-value shape in layer {index}", have, here)
     by_layer = _cast(model, tensor).permute(1, 2, 3, 0, 4)  # layers, key or value, heads, length, dim
     return [(layer[0][None].contiguous(), layer[1][None].contiguous()) for layer in by_layer]
 

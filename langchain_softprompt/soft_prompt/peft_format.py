@@ -216,7 +216,7 @@ def _check_initial_state_path(value: object) -> None:
     """PEFT opens this path when it loads a multitask prompt. We never do, and refuse one that leaves the folder."""
     if value is None:
         return
-    parts = str(value).replace("\\", "/").split("/")
+    parts = value.replace("\\", "/").split("/") if isinstance(value, str) else [""]
     if not isinstance(value, str) or "" in parts[:1] or ".." in parts or ":" in value or value.startswith("~") or "\0" in value:
         raise UnsafeFileError(
             file=CONFIG_FILE,
