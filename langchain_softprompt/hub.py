@@ -41,7 +41,7 @@ def fetch_soft_prompt(ref: SoftPromptRef) -> tuple[Path, str | None]:
     folder, commit = _snapshot(ref.repo_id or "", ref.revision, [inside + name for name in SOFT_PROMPT_FILES], SoftPromptNotFoundError)
     folder = folder / ref.subfolder if ref.subfolder else folder
     if not folder.is_dir():
-        msg = f"{ref}: the repository has no soft prompt there at commit {commit}. Look at its files on the Hub and name the folder after '#'."
+        msg = f"{ref}: the repository has no such folder at commit {commit}. Look at its files on the Hub and name the folder after '#'."
         raise SoftPromptNotFoundError(msg)
     return folder, commit
 
@@ -81,7 +81,11 @@ def _snapshot(
 
     name = f"{repo_id}@{revision}" if revision else repo_id
     try:
-        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=files))
+        try:
+            folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=files))
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+            # Clients before 2.0 ask the Hub for a commit's list of files although the files are here.
+            folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=files, local_files_only=True))
     except errors.GatedRepoError as error:
         msg = f"{name} is gated. Ask for access on its Hub page, then log in with: hf auth login"
         raise not_found(msg) from error

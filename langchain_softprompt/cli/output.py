@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 people = Console(stderr=True)
@@ -13,7 +14,12 @@ people = Console(stderr=True)
 
 def show_error(error: Exception) -> None:
     """One plain sentence, no traceback."""
-    people.print(f"[bold red]Error:[/] {_escape(str(error))}", highlight=False)
+    people.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line for people, as it is: brackets in file names are no mark-up."""
+    people.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_json(facts: dict[str, Any]) -> None:
@@ -33,7 +39,3 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=people,
     )
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from langchain_softprompt.cli.output import people, progress_bar, show_json
+from langchain_softprompt.cli.output import progress_bar, say, show_json
+from langchain_softprompt.errors import InvalidSettingsError
 
 _DATA = "Data and prompt"
 _RUN = "Training"
@@ -58,6 +59,7 @@ def train(
         evaluate_every=evaluate_every,
         seed=seed,
     )
+    _make_folder(output)
     prompt = training.HardPrompt.from_file(template, input_field=input_field)
     fields = [*prompt.fields, target]
     rows = training.read_rows(data, fields)
@@ -68,9 +70,7 @@ def train(
     else:
         watched = training.read_rows(validation, fields)
     frozen = FrozenModel.load(model, dtype=dtype, device=device)
-    people.print(
-        f"{len(rows)} rows to learn from, {len(watched)} to choose the best step on, {steps} steps of {batch_size} rows on {frozen!r}"
-    )
+    say(f"{len(rows)} rows to learn from, {len(watched)} to choose the best step on, {steps} steps of {batch_size} rows on {frozen!r}")
     with progress_bar() as bar:
         task = bar.add_task("training", total=steps, numbers="")
 
@@ -79,7 +79,7 @@ def train(
             bar.update(task, completed=report.step, numbers=numbers)
             if report.validation_loss is not None:
                 mark = "  (best so far)" if report.best else ""
-                bar.console.print(f"step {report.step}: loss {report.loss:.4f}, validation loss {report.validation_loss:.4f}{mark}")
+                say(f"step {report.step}: loss {report.loss:.4f}, validation loss {report.validation_loss:.4f}{mark}")
 
         soft_prompt = training.train(
             frozen,
@@ -97,10 +97,19 @@ def train(
     _report(output, soft_prompt.manifest.scores if soft_prompt.manifest else {}, soft_prompt.num_virtual_tokens, as_json=json)
 
 
+def _make_folder(output: Path) -> None:
+    """Before the training, not after it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"output: can't make the folder {output}: {error}. Choose another one."
+        raise InvalidSettingsError(msg) from error
+
+
 def _report(output: Path, scores: dict[str, float], virtual_tokens: int, *, as_json: bool) -> None:
     size = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
     if as_json:
         show_json({"output": str(output), "virtual_tokens": virtual_tokens, "bytes": size, **scores})
         return
     before, after = scores.get("initial_validation_loss", 0.0), scores.get("validation_loss", 0.0)
-    people.print(f"Saved {output}: {virtual_tokens} virtual tokens, {size / 1024:.0f} KiB; validation loss {before:.3f} -> {after:.3f}")
+    say(f"Saved {output}: {virtual_tokens} virtual tokens, {size / 1024:.0f} KiB; validation loss {before:.3f} -> {after:.3f}")

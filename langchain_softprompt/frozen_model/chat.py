@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 _ANY_SYSTEM: Message = {"role": "system", "content": "x"}
+# A tokenizer that is told to read special tokens as text says so to all its threads at once (transformers sets a flag on
+# the shared Rust tokenizer), so two threads that encode at once could each get what the other wanted.
+_encoding = threading.Lock()
 
 
 def render_chat(
@@ -30,8 +34,10 @@ def render_chat(
     Args:
         tokenizer: The frozen model's tokenizer, with a chat template.
         messages: ``{"role": ..., "content": ...}`` mappings, oldest first.
-        drop_default_system: Leave out the system message that some templates add when the chat has none: the soft
-            prompt stands in its place. Has no effect on a chat with a system message, or where the template adds none.
+        drop_default_system: Leave out what the template writes before the first message, when none of the messages is a
+            system message: its own default system message and the begin-of-sequence mark. A soft prompt that grew
+            out of a rendered system message stands in their place. With `tools` only the mark is left out, because
+            templates put tools and the default system message in one turn.
         add_generation_prompt: Open the assistant's turn at the end.
         tools: JSON schemas of the tools offered, for templates that know tools.
         continue_final_message: Leave the last message open, to be continued.
@@ -43,7 +49,7 @@ def render_chat(
         msg = "There are no messages to render. Send at least one."
         raise ChatTemplateError(msg)
     if not getattr(tokenizer, "chat_template", None):
-        msg = "This model has no chat template, so chat messages can't be rendered. Use an instruction-tuned model, or set `tokenizer.chat_template` on it."
+        msg = "This model has no chat template, so chat messages can't be rendered. Use an instruction-tuned model, or give it one."
         raise ChatTemplateError(msg)
 
     def ids(
@@ -54,17 +60,27 @@ def render_chat(
     rendered = ids(messages)
     if not drop_default_system or any(message.get("role") == "system" for message in messages):
         return rendered
+    # A token that comes again opens turns; a begin-of-sequence mark stands once.
+    marked = rendered[:1] == [tokenizer.bos_token_id] and rendered.count(rendered[0]) == 1
+    unmarked = rendered[1:] if marked else rendered
+    if tools:
+        return unmarked
     try:
         head = ids([_ANY_SYSTEM], add_generation_prompt=False, open_end=False)
         with_system = ids([_ANY_SYSTEM, *messages])
     except ChatTemplateError:
-        return rendered
+        return unmarked
     rest = with_system[len(head) :]
-    added = len(rendered) - len(rest)
-    # One leading token is a plain begin-of-sequence mark, not a system message.
-    if with_system[: len(head)] == head and added > 1 and rendered[added:] == rest:
+    # Only where the messages come after the system message just as they come after the default one.
+    if rest and with_system[: len(head)] == head and rendered[-len(rest) :] == rest:
         return rest
-    return rendered
+    return unmarked
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a text as it stands, without a chat template."""
+    with _encoding:
+        return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
 
 
 def _apply(
@@ -76,15 +92,16 @@ def _apply(
     continue_final_message: bool,
 ) -> list[int]:
     try:
-        encoded = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=list(tools) if tools else None,
-            add_generation_prompt=add_generation_prompt and not continue_final_message,
-            continue_final_message=continue_final_message,
-            tokenize=True,
-            return_dict=True,
-            sanitize_control_tokens=True,
-        )
+        with _encoding:
+            encoded: Any = tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tools=[dict(tool) for tool in tools] if tools else None,
+                add_generation_prompt=add_generation_prompt and not continue_final_message,
+                continue_final_message=continue_final_message,
+                tokenize=True,
+                return_dict=True,
+                sanitize_control_tokens=True,
+            )
     except Exception as error:  # Jinja raises what the template's author chose to raise.
         msg = f"The model's chat template refused these messages: {error}"
         raise ChatTemplateError(msg) from error

@@ -11,11 +11,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from langchain_softprompt.errors import FrozenModelError, MissingExtraError
 
@@ -53,7 +55,9 @@ def converted_folder(file: Path) -> Path:
             if not folder.is_dir():
                 _convert(file, folder)
     except OSError as error:
-        msg = f"Can't write to the cache folder {folder.parent}: {error}. Set LANGCHAIN_SOFTPROMPT_CACHE to a folder that can be written to."
+        msg = (
+            f"Can't write to the cache folder {folder.parent}: {error}. Set LANGCHAIN_SOFTPROMPT_CACHE to a folder that can be written to."
+        )
         raise FrozenModelError(msg) from error
     return folder
 
@@ -65,24 +69,35 @@ def _convert(file: Path, folder: Path) -> None:
     for abandoned in folder.parent.glob(f"{glob.escape(beside)}*"):  # by a process that was killed
         shutil.rmtree(abandoned, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=beside, dir=folder.parent))
+    # transformers' own bar, so that its switch turns this one off too.
+    bar = transformers_logging.tqdm(total=4, desc=f"Converting {file.name} once", unit="step")
     try:
         source = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
-        packed = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **source)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, output_loading_info=True, **source)
+        packed, report = loaded
+        if missing := report["missing_keys"]:  # transformers would fill them with random numbers
+            msg = f"{len(missing)} weights are missing, such as {min(missing)!r}"
+            raise ValueError(msg)  # told below, like what transformers finds
+        bar.update()
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+        bar.update()
         # transformers marks the dequantised model as "quantised, not serialisable": carry the weights to a plain one.
         config = copy.deepcopy(packed.config)
         if hasattr(config, "quantization_config"):
             del config.quantization_config
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         plain.load_state_dict(packed.state_dict(), strict=True)
+        bar.update()
         plain.generation_config.eos_token_id = tokenizer.eos_token_id
         plain.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         partial.replace(folder)
+        bar.update()
     except Exception as error:
         msg = f"Can't convert the GGUF file {file}: {error}"
         raise FrozenModelError(msg) from error
     finally:
+        bar.close()
         shutil.rmtree(partial, ignore_errors=True)
 
 

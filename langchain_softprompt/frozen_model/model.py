@@ -7,7 +7,7 @@ import logging
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class FrozenModel:
         self.folder = source.folder
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = model.device
-        self.vocab_size: int = model.get_input_embeddings().weight.shape[0]
+        self.vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
         self.hidden_size: int = config.hidden_size
         self.num_layers: int = config.num_hidden_layers
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
@@ -91,7 +91,7 @@ class FrozenModel:
             _refuse_encoder_decoder(config, found.name)
             wanted = choose_dtype(dtype, getattr(config, "dtype", None), place)
             with _quiet_progress_bars():
-                model, report = AutoModelForCausalLM.from_pretrained(
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
                     found.folder,
                     config=config,
                     dtype=wanted,
@@ -100,6 +100,7 @@ class FrozenModel:
                     use_safetensors=True,
                     output_loading_info=True,
                 )
+            model, report = loaded
             _refuse_missing_weights(report["missing_keys"], found)
             tokenizer = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
             model = model.to(place)
@@ -132,7 +133,8 @@ class FrozenModel:
         """For each layer the number of key-value heads, the size of a key and the size of a value; read off a real pass."""
         cache = self.new_cache()
         self.forward(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), cache=cache, past_length=0)
-        return tuple((layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers)
+        layers: list[Any] = list(cache.layers)
+        return tuple((layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in layers)
 
     def new_cache(self) -> Cache:
         """An empty cache for one row: plain and growing where prefixes are reused, else the model's native one."""
@@ -176,9 +178,11 @@ def _refuse_encoder_decoder(config: PretrainedConfig, name: str) -> None:
 
 
 def _refuse_missing_weights(missing: set[str], found: ModelSource) -> None:
-    """transformers fills what is missing with random numbers and only warns."""
+    """Transformers fills what is missing with random numbers and only warns."""
     if missing:
-        msg = f"The model {found.name!r} in {found.folder} lacks {len(missing)} of its weights, {min(missing)!r} among them. Fetch it again."
+        msg = (
+            f"The model {found.name!r} in {found.folder} lacks {len(missing)} of its weights, {min(missing)!r} among them. Fetch it again."
+        )
         raise FrozenModelError(msg)
 
 
@@ -204,10 +208,10 @@ def choose_dtype(dtype: str, stored: Any, device: torch.device) -> torch.dtype:
             msg = f"Unknown dtype {dtype!r}. Use one of: auto, {', '.join(_DTYPES)}."
             raise FrozenModelError(msg)
         return _DTYPES[dtype]
-    stored = _DTYPES.get(str(stored).removeprefix("torch."), torch.float32)
-    if device.type == "cpu" and not (stored == torch.bfloat16 and _cpu_multiplies_bfloat16()):
+    own = _DTYPES.get(str(stored).removeprefix("torch."), torch.float32)
+    if device.type == "cpu" and not (own == torch.bfloat16 and _cpu_multiplies_bfloat16()):
         return torch.float32
-    return stored
+    return own
 
 
 def _cpu_multiplies_bfloat16() -> bool:

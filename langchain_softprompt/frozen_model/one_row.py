@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache as remember
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,14 +48,13 @@ def read_row(
         position_ids=torch.arange(past_length, past_length + length, device=given.device)[None],
         use_cache=cache is not None,
         logits_to_keep=1,
-        **{_cache_argument(type(model)): cache},
+        **{_cache_argument(model): cache},
     )
     logits: Tensor = output.logits[0, -1].float()
     return logits
 
 
-@remember
-def _cache_argument(kind: type[PreTrainedModel]) -> str:
+def _cache_argument(model: PreTrainedModel) -> str:
     """Pure state-space models (Mamba) have a name of their own, and swallow the usual one without a word."""
-    names = inspect.signature(kind.forward).parameters
+    names = inspect.signature(model.forward).parameters
     return "cache_params" if "cache_params" in names and "past_key_values" not in names else "past_key_values"

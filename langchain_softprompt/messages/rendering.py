@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _GAP = "\n\n"
-# A tokenizer that is told to read special tokens as text says so to all its threads at once (transformers sets a flag on
-# the shared Rust tokenizer), so two threads that encode at once could each get what the other wanted.
-_encoding = threading.Lock()
 
 
 def render_messages(
@@ -43,8 +39,7 @@ def render_messages(
     refusal: ChatTemplateError | None = None
     for form in _forms(chat):
         try:
-            with _encoding:
-                return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
+            return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
         except ChatTemplateError as error:
             refusal = refusal or error
     raise refusal or ChatTemplateError("There are no messages to render. Send at least one.")
@@ -52,9 +47,9 @@ def render_messages(
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The tokens of a text as it stands, without a chat template."""
-    with _encoding:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids
+    from langchain_softprompt import frozen_model
+
+    return frozen_model.encode_text(tokenizer, text)
 
 
 def _forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:

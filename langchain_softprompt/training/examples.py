@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_softprompt.errors import ChatTemplateError, TrainingDataError
+from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.training.hard_prompt import HardPrompt, fill
 
@@ -36,11 +36,18 @@ def make_examples(
     """Render rows exactly as `ChatSoftPrompt` renders the same messages when it serves them.
 
     Raises:
-        TrainingDataError: A row is longer than `max_tokens`.
+        TrainingDataError: There are no rows, a row lacks a field, or it is longer than `max_tokens`.
+        FrozenModelError: The model has no end-of-sequence token to learn.
         ChatTemplateError: The model's chat template refuses the messages.
     """
+    if not rows:
+        raise TrainingDataError(source, None, "holds no rows.")
+    if not model.eos_token_ids:
+        msg = f"{model.name} names no end-of-sequence token, so an answer could not learn to end. Set it in its generation config."
+        raise FrozenModelError(msg)
     examples = []
     for number, row in enumerate(rows, start=1):
+        _check_row(row, [*prompt.fields, target], number, source)
         example = _example(_tokenizer(model), model.eos_token_ids, fill(prompt.inputs, row), row[target])
         if len(example) > max_tokens:
             raise TrainingDataError(
@@ -55,10 +62,27 @@ def instruction_ids(model: FrozenModel, prompt: HardPrompt) -> list[int]:
     messages = fill(prompt.instructions, {})
     tokenizer = _tokenizer(model)
     try:
-        return render_chat(tokenizer, messages, add_generation_prompt=False)
+        rendered = render_chat(tokenizer, messages, add_generation_prompt=False)
     except ChatTemplateError:
-        # A template without a system role: the instructions stand before the chat as plain text.
-        return [int(token) for token in tokenizer("\n".join(message["content"] for message in messages) + "\n")["input_ids"]]
+        rendered = []
+    if rendered:
+        return rendered
+    # A template without a system role: the instructions stand before the chat as plain text, after the mark it begins with.
+    plain = _plain_ids(tokenizer, "\n".join(message["content"] for message in messages) + "\n")
+    begin = tokenizer.bos_token_id
+    marked = render_chat(tokenizer, [{"role": "user", "content": "x"}])[:1] == [begin]
+    return [begin, *plain] if marked else plain
+
+
+def _check_row(row: Mapping[str, str], fields: Sequence[str], number: int, source: str) -> None:
+    for field in fields:
+        if not isinstance(row.get(field), str):
+            raise TrainingDataError(source, None, f"row {number}: field {field!r}: expected text, found {row.get(field)!r}.")
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Control tokens inside the text stay text, as in `render_chat`."""
+    return [int(token) for token in tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
 
 
 def _tokenizer(model: FrozenModel) -> PreTrainedTokenizerBase:
@@ -72,10 +96,8 @@ def _example(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], messages: 
     text = render_chat(tokenizer, messages, drop_default_system=True)
     answered = [*messages, {"role": "assistant", "content": target}]
     whole = render_chat(tokenizer, answered, drop_default_system=True, add_generation_prompt=False)
-    if whole[: len(text)] == text:
-        completion = whole[len(text) :]
-    else:  # Some templates move or strip text of earlier turns.
-        completion = [*tokenizer(target, add_special_tokens=False)["input_ids"], *ends[:1]]
+    # Some templates write an answered turn another way than they open one.
+    completion = whole[len(text) :] if whole[: len(text)] == text else _plain_ids(tokenizer, target)
     stop = next((at for at, token in enumerate(completion) if token in ends), None)
     completion = [*completion, *ends[:1]] if stop is None else completion[: stop + 1]
     return Example(tuple(text), tuple(completion))

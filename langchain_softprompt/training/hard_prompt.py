@@ -16,6 +16,7 @@ from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.soft_prompt import TemplateMessage
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
+_SYNONYMS = {"user": "human", "assistant": "ai"}
 _MESSAGES = TypeAdapter(list[TemplateMessage])
 
 
@@ -41,8 +42,12 @@ class HardPrompt:
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[tuple[str, str]], name: str = "hard prompt") -> Self:
-        """Build one from ``(role, template)`` pairs, as `ChatPromptTemplate.from_messages` takes them."""
-        return cls(tuple(TemplateMessage.model_validate({"role": role, "template": template}) for role, template in pairs), name)
+        """Build one from ``(role, template)`` pairs, as `ChatPromptTemplate.from_messages` takes them.
+
+        Raises:
+            TrainingDataError: A role is unknown, or the messages are no template to start from.
+        """
+        return cls(_messages([{"role": _SYNONYMS.get(role, role), "template": template} for role, template in pairs], name), name)
 
     @classmethod
     def from_file(cls, file: str | Path, *, input_field: str | None = None) -> Self:
@@ -58,11 +63,12 @@ class HardPrompt:
         """
         path = Path(file)
         try:
-            text = path.read_text(encoding="utf-8")
-            if path.suffix == ".json":
-                return cls(tuple(_MESSAGES.validate_python(json.loads(text))), str(path))
-        except (OSError, UnicodeDecodeError, ValueError, ValidationError) as error:
-            raise TrainingDataError(str(path), None, f"is no prompt template: {error}") from error
+            text = path.read_text(encoding="utf-8-sig")
+            parsed = json.loads(text) if path.suffix == ".json" else None
+        except (OSError, ValueError, RecursionError) as error:
+            raise TrainingDataError(str(path), None, f"can't be read as a prompt template: {error}.") from error
+        if path.suffix == ".json":
+            return cls(_messages(parsed, str(path)), str(path))
         if input_field is None:
             raise TrainingDataError(str(path), None, "a text template holds the instructions only; name the data's input field as well.")
         plain = text.strip().replace("{", "{{").replace("}", "}}")
@@ -90,6 +96,21 @@ class HardPrompt:
 def fill(messages: Sequence[TemplateMessage], row: Mapping[str, str]) -> list[dict[str, str]]:
     """Fill a row into messages, giving what a chat template renders."""
     return [{"role": _ROLES[message.role], "content": message.template.format_map(dict(row))} for message in messages]
+
+
+def _messages(content: object, name: str) -> tuple[TemplateMessage, ...]:
+    try:
+        return tuple(_MESSAGES.validate_python(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        problem = f"{place + ': ' if place else ''}{first['msg']}, found {_clip(first['input'])}"
+        raise TrainingDataError(name, None, f"is no list of messages with role and template: {problem}.") from error
+
+
+def _clip(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _fields(template: str, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, get_cosine_schedule_with_warmup
 
+from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.training.examples import Example
@@ -75,12 +77,19 @@ class PrefixTraining:
         """Train, and return the keys and values of the step with the lowest validation loss.
 
         An interrupt (Ctrl-C) ends the run early with what it has.
+
+        Raises:
+            FrozenModelError: The loss is not a number before any training.
         """
         settings = self.settings
         optimizer = torch.optim.AdamW([self.key_values], lr=settings.learning_rate, weight_decay=0.0)
         schedule = get_cosine_schedule_with_warmup(optimizer, int(settings.max_steps * settings.warmup_share), settings.max_steps)
         watched = list(validation)[: settings.validation_rows]
         first = self.validation_loss(watched)
+        if not math.isfinite(first):
+            dtype = str(self.model.dtype).removeprefix("torch.")
+            msg = f"{self.model.name} gives a loss of {first} in {dtype} before any training. Load it with dtype='float32'."
+            raise FrozenModelError(msg)
         outcome = Outcome(self._snapshot(), 0, first, first, 0)
         start, tokens = time.perf_counter(), 0
         batches = _batches(examples, settings.batch_size, random.Random(settings.seed))
@@ -88,7 +97,7 @@ class PrefixTraining:
             for step in range(1, settings.max_steps + 1):
                 batch = next(batches)
                 loss = self._loss(batch)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 torch.nn.utils.clip_grad_norm_([self.key_values], settings.clip_norm)
                 optimizer.step()
                 schedule.step()

@@ -11,6 +11,8 @@ from typing import Any
 from langchain_softprompt.errors import TrainingDataError
 
 Row = dict[str, str]
+_ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
+_EXTRA = "\0extra"
 
 
 def read_rows(file: str | Path, fields: Sequence[str]) -> list[Row]:
@@ -28,7 +30,7 @@ def read_rows(file: str | Path, fields: Sequence[str]) -> list[Row]:
     try:
         for line, content in reader(path):
             rows.append({field: _text(path, line, content, field) for field in fields})
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise TrainingDataError(str(path), None, f"can't be read: {error}.") from error
     if not rows:
         raise TrainingDataError(str(path), None, "holds no rows.")
@@ -36,7 +38,7 @@ def read_rows(file: str | Path, fields: Sequence[str]) -> list[Row]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding=_ENCODING) as stream:
         for line, text in enumerate(stream, start=1):
             if not text.strip():
                 continue
@@ -50,9 +52,19 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        for content in reader:
+    with path.open(encoding=_ENCODING, newline="") as stream:
+        reader = csv.DictReader(stream, restkey=_EXTRA, strict=True)
+        while True:
+            try:
+                content = next(reader, None)
+            except csv.Error as error:
+                raise TrainingDataError(str(path), reader.line_num + 1, f"not valid CSV from here on: {error}.") from error
+            if content is None:
+                return
+            if _EXTRA in content:
+                raise TrainingDataError(
+                    str(path), reader.line_num, "has more values than the header has names. Put text with commas in quotes."
+                )
             yield reader.line_num, content
 
 
@@ -63,4 +75,8 @@ def _text(path: Path, line: int, content: dict[str, Any], field: str) -> str:
     value = content[field]
     if not isinstance(value, str) or not value.strip():
         raise TrainingDataError(str(path), line, f"field {field!r}: expected text that is not empty, found {value!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise TrainingDataError(str(path), line, f"field {field!r}: half a character ({value[error.start]!r}).") from error
     return value

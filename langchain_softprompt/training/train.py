@@ -62,7 +62,7 @@ def train(
 
     Raises:
         TrainingDataError: A row can't be used.
-        FrozenModelError: The model can't continue from a prefix.
+        FrozenModelError: The model can't continue from a prefix, or its keys and values don't fit PEFT's format.
         InvalidSettingsError: More virtual tokens are asked for than the instructions have.
     """
     settings = settings or TrainingSettings()
@@ -83,7 +83,13 @@ def train(
         drop_default_system=True,
         training=_facts(settings, outcome),
         seeds=[settings.seed],
-        data=DataRecord(digest=_digest(rows), rows=len(rows), validation_rows=len(watched), source=source, licence=licence),
+        data=DataRecord(
+            digest=_digest(rows),
+            rows=len(rows),
+            validation_rows=min(len(watched), settings.validation_rows),
+            source=source,
+            licence=licence,
+        ),
         scores={"validation_loss": outcome.validation_loss, "initial_validation_loss": outcome.initial_validation_loss},
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         package_version=__version__,
@@ -107,7 +113,7 @@ def _initial_key_values(model: FrozenModel, hard_prompt: HardPrompt, settings: T
     if length > len(ids):
         msg = f"virtual_tokens: expected at most {len(ids)}, the length of the instructions it starts from, found {length}."
         raise InvalidSettingsError(msg)
-    if len({shape for shape in model.key_value_shapes}) > 1:
+    if len(set(model.key_value_shapes)) > 1 or any(key != value for _, key, value in model.key_value_shapes):
         msg = f"The layers of {model.name} hold keys and values of different shapes, and PEFT's format has one shape for all."
         raise FrozenModelError(msg)
     prefix = compile_segments(model, [TokenIds(ids[:length])])

@@ -14,6 +14,7 @@ from transformers import (
     GPT2Config,
     Lfm2Config,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
     PreTrainedConfig,
     Qwen3NextConfig,
@@ -56,6 +57,7 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "falcon_h1": lambda: FalconH1Config(
         **_COMMON, **_SIZES, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8, mamba_chunk_size=8
     ),
+    "mamba": lambda: MambaConfig(**_COMMON, hidden_size=HIDDEN, num_hidden_layers=LAYERS, state_size=4),
     "qwen3_next": lambda: Qwen3NextConfig(
         **_COMMON,
         **_SIZES,
@@ -74,7 +76,7 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "lfm2": lambda: Lfm2Config(**_COMMON, **{**_SIZES, "num_hidden_layers": 3}, layer_types=["conv", "full_attention", "conv"]),
 }
 MERGED = ("llama", "mistral", "gemma2", "gpt2")
-SEPARATE = ("lfm2", "falcon_h1", "qwen3_next")
+SEPARATE = ("lfm2", "falcon_h1", "mamba", "qwen3_next")
 
 
 def build(family: str, **changes: object) -> FrozenModel:

@@ -1,0 +1,194 @@
+"""``langchain-softprompt train``: files in, a soft-prompt folder out, and mistakes told in one sentence."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from langchain_softprompt.cli.app import app, main
+from langchain_softprompt.cli.train import train
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import compile_prefix
+from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.testing import save_tiny_model
+from tests.unit_tests.soft_prompt.peft_folders import PEFT_WARNING
+from tests.unit_tests.training.learning import INSTRUCTIONS, ROWS, VALIDATION
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with data and templates in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, ROWS * 4)))
+    Path("watched.csv").write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in VALIDATION))
+    template = [{"role": "system", "template": INSTRUCTIONS}, {"role": "human", "template": "Animal: {text}"}]
+    Path("homes.json").write_text(json.dumps(template))
+    Path("homes.txt").write_text(INSTRUCTIONS)
+    return tmp_path
+
+
+def _arguments(model: Path, *more: str, template: str = "homes.json", data: str = "rows.jsonl", target: str = "label") -> list[str]:
+    chosen = ["--template", template, "--data", data, "--target", target, "--output", "out", "--model", str(model)]
+    return ["train", *chosen, "--steps", "4", "--batch-size", "2", "--dtype", "float32", "--device", "cpu", *more]
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command as the shell does."""
+    monkeypatch.setattr(sys, "argv", ["langchain-softprompt", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.mark.filterwarnings(PEFT_WARNING)
+def test_it_writes_a_folder_that_peft_loads_and_that_answers_alike_in_both(model: Path, files: Path) -> None:
+    """Logits of PEFT's own model against ours, batch 1, fp32, 1e-4."""
+    result = CliRunner().invoke(app, _arguments(model, "--learning-rate", "0.05"))
+    assert result.exit_code == 0, result.stderr
+    frozen, soft_prompt = FrozenModel.load(model, dtype="float32"), SoftPrompt.load(files / "out")
+    prefix = compile_prefix(frozen, soft_prompt)
+    ids = torch.tensor([[7, 8, 9, 10]])
+    ours = frozen.forward(input_ids=ids, cache=prefix.to_cache(frozen), past_length=prefix.length)
+    peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(files / "out")).eval()
+    with torch.no_grad():
+        theirs = peft(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_json_is_the_only_thing_on_stdout_and_holds_the_result(model: Path, files: Path) -> None:
+    result = CliRunner().invoke(app, _arguments(model, "--json"))
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    manifest = SoftPrompt.load(files / "out").manifest
+    assert manifest is not None
+    assert facts == {
+        "output": "out",
+        "virtual_tokens": SoftPrompt.load(files / "out").num_virtual_tokens,
+        "bytes": sum(file.stat().st_size for file in (files / "out").iterdir()),
+        **manifest.scores,
+    }
+
+
+def test_people_read_progress_and_result_on_stderr_and_stdout_stays_empty(model: Path, files: Path) -> None:
+    result = CliRunner().invoke(app, _arguments(model, "--evaluate-every", "2"))
+    assert result.stdout == ""
+    said = result.stderr
+    assert "22 rows to learn from, 2 to choose the best step on, 4 steps of 2 rows" in said
+    assert re.search(r"step 2: loss \d+\.\d{4}, validation loss \d+\.\d{4}", said)
+    assert re.search(r"step 4: loss", said)
+    assert re.search(r"Saved out: \d+ virtual tokens, \d+ KiB; validation loss \d+\.\d{3} -> \d+\.\d{3}", said)
+
+
+def test_every_option_reaches_the_manifest(model: Path, files: Path) -> None:
+    more = ["--validation", "watched.csv", "--learning-rate", "0.01", "--virtual-tokens", "5", "--evaluate-every", "3", "--seed", "9"]
+    record = ["--description", "Homes of animals", "--source", "made up", "--licence", "CC0"]
+    result = CliRunner().invoke(app, _arguments(model, *more, *record))
+    assert result.exit_code == 0, result.stderr
+    manifest = SoftPrompt.load(files / "out").manifest
+    assert manifest is not None
+    assert manifest.data is not None
+    wanted = {"max_steps": 4, "batch_size": 2, "learning_rate": 0.01, "virtual_tokens": 5, "evaluate_every": 3, "seed": 9}
+    assert wanted.items() <= manifest.training.items()
+    assert (manifest.description, manifest.data.source, manifest.data.licence) == ("Homes of animals", "made up", "CC0")
+    assert (manifest.data.rows, manifest.data.validation_rows) == (24, 3)
+
+
+def test_a_text_template_takes_its_input_field_and_the_source_is_the_data_files_name(model: Path, files: Path) -> None:
+    result = CliRunner().invoke(app, _arguments(model, "--input", "text", template="homes.txt"))
+    assert result.exit_code == 0, result.stderr
+    manifest = SoftPrompt.load(files / "out").manifest
+    assert manifest is not None
+    assert manifest.data is not None
+    assert manifest.data.source == "rows.jsonl"
+    assert [message.template for message in manifest.input_messages] == ["{text}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "sentence"),
+    [
+        ({"data": "none.jsonl"}, [], "none.jsonl: can't be read"),
+        ({"template": "none.json"}, [], "none.json: can't be read as a prompt template"),
+        ({"target": "intent"}, [], "rows.jsonl, line 1: has no field 'intent'; its fields are: text, label."),
+        ({"template": "homes.txt"}, [], "homes.txt: a text template holds the instructions only; name the data's input field as well."),
+        ({}, ["--steps", "0"], "max_steps: expected an integer of at least 1, found 0."),
+        ({}, ["--virtual-tokens", "999"], "virtual_tokens: expected at most"),
+        ({}, ["--dtype", "float8"], "Unknown dtype 'float8'"),
+        ({}, ["--device", "abacus"], "The device 'abacus' can't be used here"),
+        ({}, ["--model", "acme/none"], "acme/none is not in the local cache and the Hub can't be reached."),
+        ({}, ["--model", "[none]"], "No model at '[none]'."),
+        ({}, ["--output", "homes.txt"], "output: can't make the folder homes.txt"),
+        ({}, ["--validation", "none.csv"], "none.csv: can't be read"),
+        ({"data": "one.csv"}, [], "one.csv: holds no rows."),
+    ],
+)
+def test_a_mistake_is_one_plain_sentence_and_exit_code_1(
+    model: Path,
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    more: list[str],
+    sentence: str,
+) -> None:
+    Path("one.csv").write_text("text,label\ncow,farm\n")
+    assert _main(monkeypatch, *_arguments(model, *more, **changes)) == 1
+    out, said = capsys.readouterr()
+    assert out == ""
+    (line,) = [line for line in said.splitlines() if line.startswith("Error:")]
+    assert sentence in line
+    assert "Traceback" not in said
+
+
+def test_a_missing_option_is_named_with_the_usage(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(monkeypatch, "train", "--data", "rows.jsonl") == 2
+    assert "--template" in capsys.readouterr().err
+
+
+def test_no_command_at_all_shows_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(monkeypatch) in {0, 2}
+    out, err = capsys.readouterr()
+    assert "train" in out + err
+
+
+def test_help_mentions_each_option_with_a_word_on_it() -> None:
+    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code == 0
+    renamed = {"input_field": "--input"}
+    for name, parameter in inspect.signature(train, eval_str=True).parameters.items():
+        option = renamed.get(name, f"--{name.replace('_', '-')}")
+        assert option in result.stdout
+        assert parameter.annotation.__metadata__[0].help.split()[0] in result.stdout
+
+
+def test_ctrl_c_keeps_the_best_soft_prompt(model: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from langchain_softprompt.training import loop
+
+    made = loop.StepReport
+
+    def press_ctrl_c(*values: Any) -> loop.StepReport:
+        if values[0] == 2:
+            raise KeyboardInterrupt
+        return made(*values)
+
+    monkeypatch.setattr(loop, "StepReport", press_ctrl_c)
+    result = CliRunner().invoke(app, _arguments(model, "--evaluate-every", "1", "--learning-rate", "0.05"))
+    assert result.exit_code == 0, result.stderr
+    manifest = SoftPrompt.load(files / "out").manifest
+    assert manifest is not None
+    assert manifest.training["steps_done"] == 2

@@ -1,0 +1,128 @@
+"""The load-time self-test: which models continue from a prefix, and that the others are exact in their own way or refused."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from transformers import Cache
+
+from langchain_softprompt.decode.prefill import prefill
+from langchain_softprompt.errors import FrozenModelError, ModelMismatchError
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.self_test import continues_from_prefix
+from langchain_softprompt.prefix import compile_prefix
+from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt.peft_format import read_config
+from langchain_softprompt.testing import tiny_soft_prompt
+from tests.tiny import CONTINUING, NATIVE, frozen, random_model
+
+_TEXT = [5, 200, 31, 64, 7, 90, 120, 33]
+
+
+def _rows(length: int = 4) -> SoftPrompt:
+    config = read_config({"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": length, "token_dim": 32})
+    return SoftPrompt(config, {"prompt_embeddings": 0.3 * torch.randn(length, 32, generator=torch.Generator().manual_seed(1))})
+
+
+def _ours(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("langchain_softprompt")]
+
+
+@torch.no_grad()
+def _in_one_pass(model: FrozenModel, soft_prompt: SoftPrompt, text: list[int]) -> torch.Tensor:
+    """The transformers model's own pass over soft rows and text, no cache; logits at every text position."""
+    rows = soft_prompt.embedding_rows()
+    assert rows is not None
+    embeds = torch.cat([rows[None], model.embed(torch.tensor([text]))], dim=1)
+    logits: torch.Tensor = model.model(inputs_embeds=embeds, use_cache=False).logits
+    return logits[0, rows.shape[0] :]
+
+
+def _decoded(model: FrozenModel, cache: Cache, virtual: int) -> list[torch.Tensor]:
+    """Logits after each token of the text from the fifth on, read one by one."""
+    tokens = list(enumerate(_TEXT))[4:]
+    return [model.forward(input_ids=torch.tensor([[token]]), cache=cache, past_length=virtual + at) for at, token in tokens]
+
+
+@pytest.mark.parametrize("family", CONTINUING)
+def test_attention_models_continue_from_a_prefix(family: str) -> None:
+    assert frozen(family).reuses_prefix
+
+
+@pytest.mark.parametrize("family", NATIVE)
+def test_models_with_other_state_need_their_native_cache_and_the_log_says_so(family: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="langchain_softprompt"):
+        model = frozen(family)
+    assert not model.reuses_prefix
+    (message,) = _ours(caplog)
+    assert type(model.model).__name__ in message
+    assert "soft prompts are read again with each request" in message
+
+
+@pytest.mark.parametrize("family", CONTINUING)
+def test_a_passing_self_test_warns_of_nothing(family: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="langchain_softprompt"):
+        frozen(family)
+    assert not _ours(caplog)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", CONTINUING)
+def test_half_precision_passes_the_self_test_too(family: str, dtype: torch.dtype) -> None:
+    model: Any = random_model(family)
+    assert continues_from_prefix(model.to(dtype).eval())
+
+
+def test_the_self_test_leaves_the_global_random_numbers_alone() -> None:
+    model = random_model("Llama").eval()
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    continues_from_prefix(model)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("family", [*CONTINUING, *NATIVE])
+def test_prefill_and_each_token_after_it_equal_the_models_own_single_pass(family: str) -> None:
+    """Soft rows and text in one pass of transformers without a cache, against prefill on a compiled prefix and decoding, fp32, 1e-4."""
+    model, soft_prompt = frozen(family), _rows()
+    expected = _in_one_pass(model, soft_prompt, _TEXT)
+    prefix = compile_prefix(model, soft_prompt)
+    cache, logits = prefill(model, prefix, _TEXT[:4])
+    decoded = _decoded(model, cache, prefix.length)
+    torch.testing.assert_close(torch.stack([logits, *decoded]), expected[3:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", [*CONTINUING, *NATIVE])
+def test_without_a_soft_prompt_a_row_equals_the_models_own_single_pass(family: str) -> None:
+    model = frozen(family)
+    with torch.no_grad():
+        expected = model.model(input_ids=torch.tensor([_TEXT]), use_cache=False).logits[0]
+    cache, logits = prefill(model, None, _TEXT[:4])
+    torch.testing.assert_close(torch.stack([logits, *_decoded(model, cache, 0)]), expected[3:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", NATIVE)
+def test_keys_and_values_are_refused_where_the_model_can_not_continue_from_them(family: str) -> None:
+    with pytest.raises(ModelMismatchError, match="made of embeddings"):
+        compile_prefix(frozen(family), tiny_soft_prompt())
+
+
+def test_a_model_whose_cache_carries_nothing_is_refused_rather_than_served_wrongly() -> None:
+    """RWKV keeps its state under another name, and ignores the cache it is given."""
+    with pytest.raises(FrozenModelError, match="cache does not carry what was read before"):
+        frozen("Rwkv")
+
+
+def test_a_model_that_can_not_be_called_as_a_language_model_is_refused() -> None:
+    class Deaf(type(random_model("Llama"))):  # type: ignore[misc]
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return input_ids
+
+    model = random_model("Llama")
+    model.__class__ = Deaf
+    with pytest.raises(FrozenModelError, match="Deaf can't be served"):
+        FrozenModel.wrap(model)

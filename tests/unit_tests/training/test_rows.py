@@ -1,0 +1,105 @@
+"""Rows of training data: every line that can't be used is named with its number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_softprompt.errors import TrainingDataError
+from langchain_softprompt.training import read_rows
+
+_FIELDS = ["text", "label"]
+
+
+def _file(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", '{"text": "a, b", "label": "x", "more": 3}\n\n{"text": "ä\\n", "label": "y"}\n'),
+        ("rows.jsonl", '\ufeff{"text": "a, b", "label": "x"}\r\n{"label": "y", "text": "ä\\n"}'),
+        ("rows.csv", 'text,label,more\n"a, b",x,3\n"ä\n",y,\n'),
+        ("rows.csv", '\ufefflabel,text\r\nx,"a, b"\r\n\r\ny,"ä\n"\r\n'),
+    ],
+)
+def test_the_wanted_fields_of_each_row_are_read_and_the_others_left(tmp_path: Path, name: str, content: str) -> None:
+    rows = read_rows(_file(tmp_path, name, content), _FIELDS)
+    assert rows == [{"text": "a, b", "label": "x"}, {"text": "ä\n", "label": "y"}]
+
+
+_GOOD = '{"text": "a", "label": "x"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "problem"),
+    [
+        ("r.jsonl", _GOOD + "{", 2, "not valid JSON"),
+        ("r.jsonl", _GOOD + "\n\n[1]\n", 4, "expected a JSON object, found list"),
+        ("r.jsonl", _GOOD + '{"text": "a"}\n', 2, "has no field 'label'; its fields are: text"),
+        ("r.jsonl", _GOOD + '{"text": "", "label": "x"}\n', 2, "field 'text': expected text that is not empty, found ''"),
+        ("r.jsonl", _GOOD + '{"text": " \\n", "label": "x"}\n', 2, "field 'text': expected text that is not empty"),
+        ("r.jsonl", '{"text": "a", "label": 3}\n', 1, "field 'label': expected text that is not empty, found 3"),
+        ("r.jsonl", '{"text": null, "label": "x"}\n', 1, "field 'text'"),
+        ("r.jsonl", '{"text": "\\ud800", "label": "x"}\n', 1, "field 'text': half a character"),
+        ("r.jsonl", "[" * 100_000, 1, "not valid JSON"),
+        ("r.csv", "text,label\na,x\nb\n", 3, "field 'label': expected text that is not empty, found None"),
+        ("r.csv", "text,label\na,x\nb,\n", 3, "field 'label'"),
+        ("r.csv", "text,label\nHello, world,x\n", 2, "more values than the header has names"),
+        ("r.csv", "text,other\na,x\n", 2, "has no field 'label'; its fields are: text, other"),
+        ("r.csv", 'text,label\na,x\n"b,y\n', 3, "not valid CSV"),
+    ],
+)
+def test_a_line_that_can_not_be_used_is_named_with_its_number(tmp_path: Path, name: str, content: str, line: int, problem: str) -> None:
+    path = _file(tmp_path, name, content)
+    with pytest.raises(TrainingDataError) as caught:
+        read_rows(path, _FIELDS)
+    assert (caught.value.file, caught.value.line) == (str(path), line)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("r.jsonl", "", "holds no rows"),
+        ("r.jsonl", "\n \n", "holds no rows"),
+        ("r.csv", "", "holds no rows"),
+        ("r.csv", "text,label\n", "holds no rows"),
+        ("r.txt", "a", r"expected a .jsonl or .csv file, found '.txt'"),
+        ("rows", "a", "found 'no ending'"),
+        ("r.jsonl", b"\xff\xfe", "can't be read"),
+        ("r.csv", b"text,label\n\xff,x\n", "can't be read"),
+    ],
+)
+def test_a_file_that_holds_no_rows_is_refused_as_a_whole(tmp_path: Path, name: str, content: str | bytes, problem: str) -> None:
+    with pytest.raises(TrainingDataError, match=problem) as caught:
+        read_rows(_file(tmp_path, name, content), _FIELDS)
+    assert caught.value.line is None
+
+
+def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("none.jsonl", "folder.csv"):
+        with pytest.raises(TrainingDataError, match=name):
+            read_rows(tmp_path / name, _FIELDS)
+
+
+@given(
+    content=st.binary(max_size=60) | st.text(alphabet='text,label\n"{}[]: \\x\r\0', max_size=60).map(str.encode),
+    ending=st.sampled_from(["jsonl", "csv"]),
+)
+def test_any_file_at_all_gives_rows_of_text_or_one_typed_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
+) -> None:
+    path = _file(tmp_path_factory.getbasetemp(), f"any.{ending}", content)
+    try:
+        rows = read_rows(path, ["text"])
+    except TrainingDataError:
+        return
+    assert all(isinstance(row["text"], str) and row["text"].strip() for row in rows)
