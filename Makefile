@@ -5,6 +5,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
 # --no-compile: only what is imported gets compiled, at first use, which is a good part of a minute less here.
@@ -20,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## from nothing to the main job on an embedded model, on this machine's CPU
-	$(BIN)/python -m langchain_softprompt.demo
+	$(BIN)/python -m langchain_softprompt.demo $(DEMO_ARGS)
 
 test: $(DEV) ## every fast test, and every example in the README and the docs
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

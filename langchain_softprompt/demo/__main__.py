@@ -84,7 +84,7 @@ def _arm_facts(arm: Arm, rows: int) -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m langchain_softprompt.demo", description=__doc__)
     parser.add_argument("--model", default="embedded", help="the frozen model; the shipped soft prompts are made for the embedded one")
-    parser.add_argument("--rows", type=int, default=32, help="held-out rows a step, up to 200")
+    parser.add_argument("--rows", type=int, default=24, help="held-out rows a step, up to 200")
     parser.add_argument("--chain-rows", type=int, default=16, help="spoken questions for the chain, up to 100")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON on stdout")
     options = parser.parse_args()

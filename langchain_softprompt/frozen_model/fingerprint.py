@@ -17,7 +17,8 @@ def fingerprint(model: PreTrainedModel) -> str:
     """Hash the architecture's name, every parameter's name and shape, and 64 evenly spaced values of each.
 
     Values are compared as bfloat16, so the same checkpoint gives the same fingerprint whether it is loaded in float32
-    or bfloat16 and on whatever device. Fine-tuning any layer changes it.
+    or bfloat16 and on whatever device. Loaded in float16 it is another model: float16 drops other digits than bfloat16
+    does. Fine-tuning any layer changes it.
 
     Returns:
         64 hexadecimal characters (SHA-256).
