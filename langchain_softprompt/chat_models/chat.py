@@ -23,9 +23,6 @@ from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import encode_text, render_messages
 
-if TYPE_CHECKING:
-    from langchain_softprompt.chat_models.ports import EnginePort
-
 
 class ChatSoftPrompt(BatchingChat):
     """A chat model that answers with a soft prompt on a frozen model in this process.
@@ -139,15 +136,6 @@ class ChatSoftPrompt(BatchingChat):
                 timeout=timeout,
                 allow_other_model=bool(kwargs.get("allow_other_model", self.allow_other_model)),
             )
-
-    def _engine(self) -> EnginePort:
-        if self.engine is not None:
-            return self.engine
-        from langchain_softprompt.engine import get_engine  # brings in torch, so not before the first call
-
-        return get_engine(
-            self.model, revision=self.revision, gguf_file=self.gguf_file, dtype=self.dtype, device=self.device, limits=self.engine_limits
-        )
 
     # The soft prompt is settled before the LLM cache is asked, so that what was looked up is what answers.
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
@@ -19,6 +19,9 @@ from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.chat_models.shelf import SHELF, is_local
 from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.messages import PROVIDER, soft_prompt_facts
+
+if TYPE_CHECKING:
+    from langchain_softprompt.chat_models.ports import EnginePort
 
 
 class NamedChat(ConfiguredChat):
@@ -73,8 +76,21 @@ class NamedChat(ConfiguredChat):
             named = self._named(stop, kwargs, self._soft_prompt(kwargs))
         known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream"}
         rest = {name: value for name, value in kwargs.items() if name not in known}
-        fingerprint = self.engine.model.fingerprint if self.engine is not None else None
-        return json.dumps([self._llm_type, named, fingerprint, rest], sort_keys=True, default=repr)
+        return json.dumps([self._llm_type, named, self._model_identity(), rest], sort_keys=True, default=repr)
+
+    def _model_identity(self) -> str:
+        """The weights an answer comes from; a model's name alone would outlive a change of the files behind it."""
+        with in_langchain_family():
+            return self._engine().model.fingerprint
+
+    def _engine(self) -> EnginePort:
+        if self.engine is not None:
+            return self.engine
+        from langchain_softprompt.engine import get_engine  # brings in torch, so not before the first call
+
+        return get_engine(
+            self.model, revision=self.revision, gguf_file=self.gguf_file, dtype=self.dtype, device=self.device, limits=self.engine_limits
+        )
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -43,7 +43,7 @@ def train(
     licence: Annotated[str, typer.Option(help="Licence of the data.", rich_help_panel=_RECORD)] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Train a soft prompt that starts as your hard prompt and only gets better.
+    """Train a soft prompt that starts as your hard prompt; the best step on validation rows is kept.
 
     Example: langchain-softprompt train --template route.json --data train.jsonl --target label --output prompts/route
     """

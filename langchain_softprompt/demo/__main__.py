@@ -9,10 +9,11 @@ import time
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
 from langchain_softprompt.demo import screen
-from langchain_softprompt.demo.chain import hard_chain, soft_chain, spoken_questions, steps_share_one_model
+from langchain_softprompt.demo.chain import frozen_models_in_memory, hard_chain, soft_chain, spoken_questions
 from langchain_softprompt.demo.comparison import Arm, compare, is_right
 from langchain_softprompt.demo.tasks import TASKS
 from langchain_softprompt.errors import SoftPromptError
@@ -25,7 +26,7 @@ def main() -> None:
     try:
         facts = _run(options, console)
     except SoftPromptError as error:
-        console.print(f"[bold red]Error:[/] {error}")
+        console.print(Text(f"Error: {error}", style="bold red"))
         sys.exit(1)
     if options.json:
         print(json.dumps(facts, ensure_ascii=False))  # noqa: T201 - stdout is the interface
@@ -43,7 +44,6 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         "steps": {},
     }
     sizes = {task.name: sum(file.stat().st_size for file in task.soft_prompt.iterdir()) / 1024 for task in TASKS}
-    screen.show_model(console, options.model, _megabytes(options.model), sizes, one_model=steps_share_one_model(llm, TASKS))
     for task in TASKS:
         rows = task.rows(options.rows)
         with console.status(f"Step '{task.name}': {len(rows)} held-out rows, three ways …") as status:
@@ -55,6 +55,8 @@ def _run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.status(f"The chain on {len(said)} spoken questions …"):
         hard, soft = hard_chain(llm).batch(texts), soft_chain(llm).batch(texts)
     screen.show_chain(console, said, hard, soft, shown=4)
+    facts["models_in_memory"] = frozen_models_in_memory()
+    screen.show_model(console, options.model, _megabytes(options.model), sizes, in_memory=facts["models_in_memory"])
     for name, tickets in (("hard", hard), ("soft", soft)):
         right = [is_right(ticket["intent"], row.answer) for ticket, row in zip(tickets, said, strict=True)]
         facts[f"chain_{name}"] = sum(right) / len(right)

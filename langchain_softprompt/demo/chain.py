@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable
 
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnablePassthrough
@@ -44,12 +45,13 @@ def spoken_questions(count: int) -> list[Row]:
     return spoken
 
 
-def steps_share_one_model(llm: ChatSoftPrompt, tasks: Sequence[Task]) -> bool:
-    """Whether every step's chat model answers from the very same frozen model."""
-    from langchain_softprompt.engine import get_engine
+def frozen_models_in_memory() -> int:
+    """How many language models this process holds, counted among all its objects."""
+    from transformers import PreTrainedModel
 
-    steps = [llm.with_soft_prompt(task.soft_prompt) for task in tasks]
-    return len({id(get_engine(step.model, dtype=step.dtype, device=step.device).model.model) for step in steps}) == 1
+    # By type(): isinstance would ask every object of the process for its __class__, and some answer with a warning.
+    models = [thing for thing in gc.get_objects() if issubclass(type(thing), PreTrainedModel)]
+    return sum(model.get_output_embeddings() is not None for model in models)
 
 
 def _chain(step: Callable[[Task], Runnable[dict[str, str], str]]) -> Ticket:

@@ -13,11 +13,12 @@ from langchain_softprompt.demo.comparison import Arm, is_right
 from langchain_softprompt.demo.tasks import Row, Task
 
 
-def show_model(console: Console, model: str, megabytes: float, kilobytes: Mapping[str, float], *, one_model: bool) -> None:
-    """One frozen model, and how small the soft prompts are."""
+def show_model(console: Console, model: str, megabytes: float, kilobytes: Mapping[str, float], *, in_memory: int) -> None:
+    """One frozen model, counted once all steps have answered, and how small the soft prompts are."""
     sizes = ", ".join(f"{name} {size:.0f} KiB" for name, size in kilobytes.items())
-    said = "All three steps answer from this one model." if one_model else "The steps do NOT share a model."
-    console.print(Panel(f"[bold]{model}[/]: {megabytes:.0f} MB in memory, loaded once. {said}\nSoft prompts: {sizes}."))
+    count = "1 language model" if in_memory == 1 else f"{in_memory} language models"
+    text = f"{count} in memory after all steps have answered: {model}, {megabytes:.0f} MB. Soft prompts: {sizes}."
+    console.print(Panel(Text(text)))
 
 
 def show_scores(console: Console, task: Task, rows: Sequence[Row], arms: Sequence[Arm]) -> None:

@@ -90,12 +90,13 @@ class Engine:
             allow_other_model: Take a soft prompt that was made for another model, if its shapes fit.
 
         Raises:
-            RequestError: There are no tokens, or ids the model does not know.
+            RequestError: There are no tokens, or ids the model does not know, or an argument is of another type.
             ContextLengthError: Soft prompt, text and answer do not fit the model's context.
             EngineBusyError: The queue is full.
             EngineClosedError: The engine was closed, or belongs to a parent process.
         """
         settings = settings or GenerationSettings()
+        _check_types(soft_prompt, settings)
         ids = self._checked_ids(token_ids)
         virtual_tokens = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
         self._check_length(virtual_tokens, len(ids), settings.max_new_tokens)
@@ -168,6 +169,15 @@ class Engine:
             f"but the context of {self._model.name} holds {window}. {advice}."
         )
         raise ContextLengthError(msg)
+
+
+def _check_types(soft_prompt: object, settings: object) -> None:
+    if soft_prompt is not None and not isinstance(soft_prompt, SoftPrompt):
+        msg = f"soft_prompt: expected a SoftPrompt or None, found {type(soft_prompt).__name__}. Load it first: SoftPrompt.load(folder)."
+        raise RequestError(msg)
+    if not isinstance(settings, GenerationSettings):
+        msg = f"settings: expected GenerationSettings, found {type(settings).__name__}."
+        raise RequestError(msg)
 
 
 __all__ = ["Engine", "EngineLoad"]

@@ -57,8 +57,8 @@ class FrozenModel:
         self.folder = source.folder
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = model.device
-        self.vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
-        self.hidden_size: int = config.hidden_size
+        # The width soft rows must have is that of the embeddings, which a few models (OPT-350m) project to another size.
+        self.vocab_size, self.hidden_size = cast("Tensor", model.get_input_embeddings().weight).shape
         self.num_layers: int = config.num_hidden_layers
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_token_ids = _eos_token_ids(model, tokenizer)

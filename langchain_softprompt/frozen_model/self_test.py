@@ -33,15 +33,16 @@ def continues_from_prefix(model: PreTrainedModel) -> bool:
         FrozenModelError: The model can't be served either way.
     """
     soft, text = _probes(model)
+    row = torch.cat([soft, text], dim=1)
     try:
         bare = read_row(model, inputs_embeds=text, cache=None, past_length=0, is_plain=True)
-        whole = read_row(model, inputs_embeds=torch.cat([soft, text], dim=1), cache=None, past_length=0, is_plain=True)
+        whole = read_row(model, inputs_embeds=row, cache=None, past_length=0, is_plain=True)
         cache = DynamicCache()
         read_row(model, inputs_embeds=soft, cache=cache, past_length=0, is_plain=True)
         continued = read_row(model, inputs_embeds=text, cache=cache, past_length=_VIRTUAL_TOKENS, is_plain=True)
     except Exception as error:  # noqa: BLE001 - whatever a model raises here means "no".
         logger.warning("%s can't continue from a prefix (%s); soft prompts are read again with each request.", type(model).__name__, error)
-        _require_native_cache(model, soft, text)
+        _require_native_cache(model, row)
         return False
     effect = (whole - bare).abs().max().item()
     difference = (whole - continued).abs().max().item()
@@ -56,17 +57,16 @@ def continues_from_prefix(model: PreTrainedModel) -> bool:
         "compiled prefixes are used" if passed else "soft prompts are read again with each request",
     )
     if not passed:
-        _require_native_cache(model, soft, text)
+        _require_native_cache(model, row)
     return passed
 
 
-def _require_native_cache(model: PreTrainedModel, soft: Tensor, text: Tensor) -> None:
+def _require_native_cache(model: PreTrainedModel, row: Tensor) -> None:
     """The fallback reads `[soft rows | text]` in one pass and then goes on token by token: try that as well.
 
     A model that ignores the cache it is given would otherwise answer from the second token on as if it had read
     nothing.
     """
-    row = torch.cat([soft, text], dim=1)
     try:
         cache = DynamicCache(config=model.config)
         before = read_row(model, inputs_embeds=row[:, :-1], cache=cache, past_length=0, is_plain=False)
@@ -90,7 +90,8 @@ def _probes(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     embedding: Any = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(0)
     text = torch.randint(0, embedding.weight.shape[0], (1, _TEXT_TOKENS), generator=generator).to(model.device)
-    rows = torch.randn(1, _VIRTUAL_TOKENS, model.config.get_text_config().hidden_size, generator=generator)
+    # The width of the embeddings is not always the hidden size: OPT-350m projects between them.
+    rows = torch.randn(1, _VIRTUAL_TOKENS, embedding.weight.shape[1], generator=generator)
     soft = (rows * embedding.weight.float().std().cpu()).to(device=model.device, dtype=model.dtype)
     return soft, embedding(text)
 

@@ -15,6 +15,7 @@ from langchain_softprompt.errors import InvalidSoftPromptError, ModelMismatchErr
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
 from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt.folder import printable
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def _check_fingerprint(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_oth
     if made_for.fingerprint == model.fingerprint:
         return
     msg = (
-        f"The soft prompt {soft_prompt.source} was made for {made_for.id} (fingerprint {made_for.fingerprint}), "
+        f"The soft prompt {printable(soft_prompt.source)} was made for {printable(made_for.id)} (fingerprint {made_for.fingerprint}), "
         f"and this model is {model.name} (fingerprint {model.fingerprint})."
     )
     if not allow_other_model:

@@ -52,7 +52,8 @@ class SoftPromptFolder:
             msg = f"There is no soft-prompt folder at {str(root)!r}. Check the path; a Hub soft prompt is named 'org/name'."
             raise SoftPromptNotFoundError(msg)
         self.root = root
-        self._allowed = [root.resolve(), *_hub_blobs(root)]
+        self._real_root = root.resolve()
+        self._blobs = _hub_blobs(root)
 
     def has(self, name: str) -> bool:
         """Whether an entry of that name is there, of whatever kind."""
@@ -97,7 +98,7 @@ class SoftPromptFolder:
         path = self.root / name
         try:
             real = path.resolve(strict=True)
-            if not any(real.is_relative_to(place) for place in self._allowed):
+            if not real.is_relative_to(self._real_root) and real.parent != self._blobs:
                 raise UnsafeFileError(file=name, field="path", expected="a file inside the folder", found="a link that leaves it")
             descriptor = os.open(real, _OPEN_FLAGS)
             try:
@@ -119,13 +120,19 @@ class SoftPromptFolder:
         return content
 
 
-def _hub_blobs(root: Path) -> list[Path]:
-    """Where the Hub cache keeps what its snapshot folders link to: ``models--org--name/{blobs,snapshots/<commit>}``."""
+def _hub_blobs(root: Path) -> Path | None:
+    """Where the Hub cache keeps what its snapshot folders link to: ``models--org--name/{blobs,snapshots/<commit>}``.
+
+    Both must be real folders: a planted link by the name of ``blobs`` would lead anywhere.
+    """
     given, real = root.absolute(), root.resolve()  # the user may name a snapshot by a link of their own
     for folder in (given, *given.parents, real, *real.parents):
-        if folder.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", folder.name) and "--" in folder.parent.parent.name:
-            return [(folder.parent.parent / "blobs").resolve()]
-    return []
+        repository = folder.parent.parent
+        if folder.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", folder.name) and "--" in repository.name:
+            blobs = repository / "blobs"
+            inside = blobs.is_dir() and not blobs.is_symlink() and not folder.parent.is_symlink()
+            return blobs.resolve() if inside else None
+    return None
 
 
 def _refuse_constant(name: str) -> Any:

@@ -11,6 +11,7 @@ from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE, printable, sh
 
 _Text = Annotated[str, Field(max_length=20_000)]
 _Short = Annotated[str, Field(max_length=500)]
+_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -65,8 +66,8 @@ class DataRecord(_Record):
     """
 
     digest: _Hash
-    rows: int
-    validation_rows: int
+    rows: _Count
+    validation_rows: _Count
     source: _Text = ""
     licence: _Text = ""
 
@@ -81,7 +82,8 @@ class Manifest(_Record):
         method: How it was made, for instance ``"kv-prefix"``.
         hard_prompt: The prompt template it was made with, and the baseline to judge it against.
         input_messages: The messages to send with it: the hard prompt without the instructions it has taken in.
-        drop_default_system: Whether chats were rendered without the system message that the template adds by itself.
+        drop_default_system: Whether chats were rendered without what the template itself puts before the first message:
+            its default system message and its begin-of-sequence mark.
         tasks: Names of the tasks of a multitask soft prompt, in order.
         training: Settings and facts of the run.
         seeds: Seeds used.

@@ -181,7 +181,7 @@ def _check_tensors(config: AdapterConfig, tensors: dict[str, Tensor]) -> None:
             )
         if tensor.dim() != len(shape) or any(want not in (None, have) for want, have in zip(shape, tensor.shape, strict=True)):
             expected = "shape " + " x ".join("any" if size is None else str(size) for size in shape)
-            found = "shape " + (" x ".join(map(str, tensor.shape)) or "of one number")
+            found = printable("shape " + (" x ".join(map(str, tensor.shape)) or "of one number"))
             raise InvalidSoftPromptError(file=TENSOR_FILE, field=name, expected=expected, found=found)
         if not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())

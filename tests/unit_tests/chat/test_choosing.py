@@ -224,3 +224,11 @@ def test_profile_of_a_copy_leaves_room_for_its_virtual_tokens(llm: ChatSoftPromp
 def test_given_profile_is_kept(llm: ChatSoftPrompt) -> None:
     model = ChatSoftPrompt(model="tiny", engine=llm.engine, profile={"max_input_tokens": 5})
     assert model.with_soft_prompt("acme/a").profile == {"max_input_tokens": 5}
+
+
+def test_config_that_names_another_loaded_soft_prompt_of_the_same_shape_raises(llm: ChatSoftPrompt) -> None:
+    first, second = tiny_soft_prompt(1), tiny_soft_prompt(2)
+    assert str(first) == str(second), "they are told apart by content alone"
+    with pytest.raises(UnknownArgumentError, match="configurable"):
+        llm.with_soft_prompt(first).invoke(QUESTION, {"configurable": {"soft_prompt": second}})
+    assert llm.with_soft_prompt(first).invoke(QUESTION, {"configurable": {"soft_prompt": tiny_soft_prompt(1)}}).text

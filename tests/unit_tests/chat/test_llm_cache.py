@@ -10,10 +10,10 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.runnables import ConfigurableField
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
-from langchain_softprompt.engine import Engine
+from langchain_softprompt.engine import Engine, close_all
 from langchain_softprompt.soft_prompt import Manifest
 from langchain_softprompt.soft_prompt.manifest import BaseModelRecord
-from langchain_softprompt.testing import FakeEngine, FakeRequest, tiny_soft_prompt
+from langchain_softprompt.testing import FakeEngine, FakeRequest, save_tiny_model, tiny_soft_prompt
 from tests.unit_tests.chat.conftest import QUESTION, Expected
 
 
@@ -125,3 +125,18 @@ def test_unknown_argument_raises_with_a_cache_too() -> None:
     with pytest.raises(TypeError, match="soft_prompt"):
         llm.invoke(QUESTION, softprompt="acme/a")
     assert not requests
+
+
+def test_other_weights_behind_the_same_name_are_not_answered_for(tmp_path: Path) -> None:
+    cache = InMemoryCache()
+    answers = []
+    try:
+        for seed in (0, 1):
+            save_tiny_model(tmp_path / "model", seed=seed)
+            llm = ChatSoftPrompt(model=tmp_path / "model", dtype="float32", max_tokens=8, cache=cache)
+            answers.append((llm.invoke(QUESTION).text, llm.model_copy(update={"cache": None}).invoke(QUESTION).text))
+            close_all()
+    finally:
+        close_all()
+    assert all(cached == fresh for cached, fresh in answers)
+    assert answers[0] != answers[1]

@@ -9,11 +9,12 @@ import pytest
 
 from langchain_softprompt import ChatSoftPrompt, SoftPrompt
 from langchain_softprompt.demo import shipped
-from langchain_softprompt.demo.chain import hard_chain, soft_chain, spoken_questions
+from langchain_softprompt.demo.__main__ import main
+from langchain_softprompt.demo.chain import frozen_models_in_memory, hard_chain, soft_chain, spoken_questions
 from langchain_softprompt.demo.comparison import PLAIN, compare, is_right
 from langchain_softprompt.demo.tasks import CLEAN, MOOD, ROUTE, TASKS, Row, Task
 from langchain_softprompt.errors import SoftPromptNotFoundError
-from langchain_softprompt.testing import FakeEngine
+from langchain_softprompt.testing import FakeEngine, tiny_model
 
 DATA = Path(__file__).parents[3] / "benchmarks" / "data"
 SOURCES = {"clean": "disfl_qa", "route": "banking77", "mood": "sentence_polarity"}
@@ -90,3 +91,16 @@ def test_each_step_of_the_soft_chain_wears_its_own_soft_prompt_and_the_hard_chai
     assert worn == {SoftPrompt.load(task.soft_prompt).content_hash for task in (CLEAN, ROUTE, MOOD)}
     hard_chain(llm).invoke({"text": "so my card"})
     assert [request.soft_prompt for request in engine.requests[3:]] == [None, None, None]
+
+
+def test_a_model_that_is_not_there_is_one_plain_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["demo", "--model", "/nowhere/[/x]"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "Error: No model at '/nowhere/[/x]'" in " ".join(capsys.readouterr().out.split())
+
+
+def test_models_in_memory_are_counted_not_assumed() -> None:
+    before = frozen_models_in_memory()
+    held = [tiny_model(), tiny_model()]
+    assert frozen_models_in_memory() == before + len(held)

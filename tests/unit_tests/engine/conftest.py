@@ -14,8 +14,19 @@ from langchain_softprompt.settings import EngineLimits
 NewEngine = Callable[..., Engine]
 
 
+_others: set[threading.Thread] = set()
+
+
 def engine_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("softprompt-engine")]
+    """Threads of engines, but for those that were there before the test: other folders share one for a whole session."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("softprompt-engine") and thread not in _others]
+
+
+@pytest.fixture(autouse=True)
+def _count_own_threads_only() -> Iterator[None]:
+    _others.update(engine_threads())
+    yield
+    _others.clear()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Cache
+from transformers import AutoModelForCausalLM, Cache, OPTConfig
 
 from langchain_softprompt.decode.prefill import prefill
 from langchain_softprompt.errors import FrozenModelError, ModelMismatchError
@@ -126,3 +126,19 @@ def test_a_model_that_can_not_be_called_as_a_language_model_is_refused() -> None
     model.__class__ = Deaf
     with pytest.raises(FrozenModelError, match="Deaf can't be served"):
         FrozenModel.wrap(model)
+
+
+def test_embeddings_narrower_than_the_hidden_size_are_probed_at_their_own_width() -> None:
+    """OPT-350m projects its embeddings to the hidden size."""
+    shape = {
+        "vocab_size": 256,
+        "hidden_size": 48,
+        "word_embed_proj_dim": 32,
+        "ffn_dim": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+    }
+    model = FrozenModel.wrap(AutoModelForCausalLM.from_config(OPTConfig(**shape, do_layer_norm_before=False, max_position_embeddings=64)))
+    assert model.reuses_prefix
+    assert model.hidden_size == 32
+    assert compile_prefix(model, _rows()).length == 4

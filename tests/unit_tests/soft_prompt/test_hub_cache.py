@@ -62,3 +62,25 @@ def test_a_folder_that_only_looks_like_the_hub_cache_may_not_link_out(repo: str,
     folder = snapshot(tmp_path, repo=repo, commit=commit)
     with pytest.raises(UnsafeFileError, match="found a link that leaves it"):
         SoftPrompt.load(folder)
+
+
+@pytest.mark.parametrize("planted", ["blobs", "snapshots"])
+def test_a_planted_link_in_place_of_the_caches_own_folders_opens_no_way_out(planted: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in (CONFIG, TENSORS):
+        (outside / name).write_bytes(valid("PROMPT_TUNING")[name])
+    repository = tmp_path / "models--acme--prompt"
+    if planted == "blobs":
+        folder = repository / "snapshots" / COMMIT
+        folder.mkdir(parents=True)
+        (repository / "blobs").symlink_to(outside)
+    else:
+        (outside / "snapshots" / COMMIT).mkdir(parents=True)
+        (repository / "blobs").mkdir(parents=True)
+        (repository / "snapshots").symlink_to(outside / "snapshots")
+        folder = repository / "snapshots" / COMMIT
+    for name in (CONFIG, TENSORS):
+        (folder / name).symlink_to(outside / name)
+    with pytest.raises(UnsafeFileError):
+        SoftPrompt.load(folder)
