@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.soft_prompt import TemplateMessage
+from langchain_softprompt.soft_prompt.folder import printable
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 _SYNONYMS = {"user": "human", "assistant": "ai"}
@@ -104,13 +105,8 @@ def _messages(content: object, name: str) -> tuple[TemplateMessage, ...]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        problem = f"{place + ': ' if place else ''}{first['msg']}, found {_clip(first['input'])}"
+        problem = f"{place + ': ' if place else ''}{first['msg']}, found {printable(repr(first['input']), 100)}"
         raise TrainingDataError(name, None, f"is no list of messages with role and template: {problem}.") from error
-
-
-def _clip(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _fields(template: str, name: str) -> list[str]:

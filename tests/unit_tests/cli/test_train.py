@@ -21,7 +21,6 @@ from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.testing import save_tiny_model
-from tests.unit_tests.soft_prompt.peft_folders import PEFT_WARNING
 from tests.unit_tests.training.learning import INSTRUCTIONS, ROWS, VALIDATION
 
 
@@ -56,7 +55,6 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return left.value.code
 
 
-@pytest.mark.filterwarnings(PEFT_WARNING)
 def test_it_writes_a_folder_that_peft_loads_and_that_answers_alike_in_both(model: Path, files: Path) -> None:
     """Logits of PEFT's own model against ours, batch 1, fp32, 1e-4."""
     result = CliRunner().invoke(app, _arguments(model, "--learning-rate", "0.05"))

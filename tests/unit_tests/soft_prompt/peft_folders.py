@@ -36,9 +36,6 @@ from transformers import (
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix
 
-# transformers 5.23 warns of a name that PEFT 0.21 still reads.
-PEFT_WARNING = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-
 VOCAB = 96
 HIDDEN = 32
 LAYERS = 3

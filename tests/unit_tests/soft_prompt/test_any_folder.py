@@ -16,9 +16,7 @@ from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from tests.unit_tests.soft_prompt.mutations import SIX_TYPES, Drawn, folders, valid
 from tests.unit_tests.soft_prompt.open_watch import opened_outside
-from tests.unit_tests.soft_prompt.peft_folders import PEFT_WARNING, frozen, logits_at_once, task_of, text
-
-pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
+from tests.unit_tests.soft_prompt.peft_folders import frozen, logits_at_once, task_of, text
 
 EXAMPLES = 2_000
 OUTCOMES = (

@@ -9,9 +9,6 @@ import pytest
 from langchain_softprompt.errors import UnsafeFileError
 from langchain_softprompt.soft_prompt import SoftPrompt
 from tests.unit_tests.soft_prompt.mutations import CONFIG, TENSORS, valid
-from tests.unit_tests.soft_prompt.peft_folders import PEFT_WARNING
-
-pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -15,9 +15,7 @@ from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from tests.unit_tests.soft_prompt.malformed_cases import CASES, ROWS, Case, Change, instead, one_number, rows
 from tests.unit_tests.soft_prompt.mutations import CONFIG, MANIFEST, TENSORS, Drawn, valid
-from tests.unit_tests.soft_prompt.peft_folders import MODELS, PEFT_WARNING, frozen
-
-pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
+from tests.unit_tests.soft_prompt.peft_folders import MODELS, frozen
 
 
 def make(folder: Path, kind: str = "PROMPT_TUNING", *, plain: bool = False) -> Path:

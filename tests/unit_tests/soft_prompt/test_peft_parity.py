@@ -16,7 +16,6 @@ from tests.unit_tests.soft_prompt.peft_folders import (
     HYBRID,
     KINDS,
     MODELS,
-    PEFT_WARNING,
     TASKS,
     TEXT_TOKENS,
     VIRTUAL_TOKENS,
@@ -29,8 +28,6 @@ from tests.unit_tests.soft_prompt.peft_folders import (
     task_of,
     text,
 )
-
-pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 
 TOLERANCE = 1e-5
 EFFECT = 1e-2  # how far the soft prompt must move the bare model's logits for a comparison to mean anything

@@ -16,7 +16,6 @@ from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manife
 from langchain_softprompt.soft_prompt.peft_format import PrefixTuning
 from tests.unit_tests.soft_prompt.peft_folders import (
     KINDS,
-    PEFT_WARNING,
     TASKS,
     frozen,
     logits_after,
@@ -26,8 +25,6 @@ from tests.unit_tests.soft_prompt.peft_folders import (
     task_of,
     text,
 )
-
-pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
 
 TOLERANCE = 1e-5
 FILES = ["adapter_config.json", "adapter_model.safetensors"]
