@@ -73,7 +73,7 @@ class Sampler:
 
 
 def filter_logits(logits: Tensor, settings: GenerationSettings, seen: Tensor | None = None) -> Tensor:
-    """Apply repetition penalty, temperature, top-k and top-p, in transformers' order and arithmetic.
+    """Apply repetition penalty, temperature, top-k, top-p and min-p, in transformers' order and arithmetic.
 
     Args:
         logits: Float32, shape ``[vocab_size]``.
@@ -90,6 +90,8 @@ def filter_logits(logits: Tensor, settings: GenerationSettings, seen: Tensor | N
         scores = keep_top_k(scores, settings.top_k)
     if settings.top_p < 1:
         scores = keep_top_p(scores, settings.top_p)
+    if settings.min_p > 0:
+        scores = keep_min_p(scores, settings.min_p)
     return scores
 
 
@@ -114,4 +116,10 @@ def keep_top_p(scores: Tensor, share: float) -> Tensor:
     return scores.masked_fill(removed.scatter(0, order, removed), -torch.inf)
 
 
-__all__ = ["Sampler", "filter_logits", "keep_top_k", "keep_top_p", "penalise"]
+def keep_min_p(scores: Tensor, share: float) -> Tensor:
+    """Keep the tokens whose probability is at least `share` of the best one's; the best one always stays."""
+    likely = scores.softmax(dim=-1)
+    return scores.masked_fill(likely < share * likely.max(), -torch.inf)
+
+
+__all__ = ["Sampler", "filter_logits", "keep_min_p", "keep_top_k", "keep_top_p", "penalise"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from langchain_softprompt.errors import EngineBusyError
@@ -18,11 +18,22 @@ class Scheduler(Generic[R]):
     Args:
         max_rows: Most requests that run together.
         max_queue: Most requests that wait once all rows are taken.
+        size: How many positions a request may come to.
+        fits: Whether so many requests, the longest of such a size, can run together. One alone must always fit.
     """
 
-    def __init__(self, *, max_rows: int, max_queue: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_rows: int,
+        max_queue: int,
+        size: Callable[[R], int] = lambda _: 1,
+        fits: Callable[[int, int], bool] = lambda _rows, _longest: True,
+    ) -> None:
         self._max_rows = max_rows
         self._max_queue = max_queue
+        self._size = size
+        self._fits = fits
         # Dictionaries as ordered sets: cancelling one of thousands must not search them all.
         self._waiting: dict[R, None] = {}
         self._running: dict[R, None] = {}
@@ -60,10 +71,18 @@ class Scheduler(Generic[R]):
         self._waiting[request] = None
 
     def admit(self) -> list[R]:
-        """Move the longest-waiting requests to the free rows and return them."""
+        """Move the longest-waiting requests to the free rows and return them.
+
+        None overtakes another: when the first in line has to wait for room, so do those behind it, and as rows only
+        end, it will find some.
+        """
         admitted: list[R] = []
+        longest = max((self._size(request) for request in self._running), default=0)
         while self._waiting and len(self._running) < self._max_rows:
             request = next(iter(self._waiting))
+            longest = max(longest, self._size(request))
+            if self._running and not self._fits(len(self._running) + 1, longest):
+                break
             del self._waiting[request]
             self._running[request] = None
             admitted.append(request)

@@ -52,6 +52,8 @@ class GenerationSettings(_Settings):
         temperature: 0 is greedy; above 0 samples from the distribution at that temperature.
         top_k: Keep the k likeliest tokens; ``None`` or 0 keeps all.
         top_p: Keep the smallest set of tokens whose probability reaches this share, in (0, 1].
+        min_p: Keep the tokens at least this share as likely as the likeliest, in [0, 1]; 0 is off (Nguyen et al. 2024,
+            arXiv:2407.01082).
         repetition_penalty: Divides (or multiplies) the logits of tokens already seen, 1 is off
             (Keskar et al. 2019, arXiv:1909.05858).
         seed: Seed of this request's own random stream; ``None`` draws a fresh one.
@@ -62,6 +64,7 @@ class GenerationSettings(_Settings):
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float = 1.0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop_token_ids: tuple[int, ...] = ()
@@ -73,6 +76,7 @@ class GenerationSettings(_Settings):
         _require(_is_number(self.temperature) and self.temperature >= 0, "temperature", "a number of at least 0", self.temperature)
         _require(self.top_k is None or (_is_int(self.top_k) and self.top_k >= 0), "top_k", "an integer of at least 0, or None", self.top_k)
         _require(_is_number(self.top_p) and 0 < self.top_p <= 1, "top_p", "a number above 0 and at most 1", self.top_p)
+        _require(_is_number(self.min_p) and 0 <= self.min_p <= 1, "min_p", "a number from 0 to 1", self.min_p)
         _require(
             _is_number(self.repetition_penalty) and self.repetition_penalty > 0,
             "repetition_penalty",
@@ -97,19 +101,36 @@ class GenerationSettings(_Settings):
 class EngineLimits(_Settings):
     """How much one engine may hold at a time.
 
+    A running request counts with all it may come to: soft prompt, text and ``max_new_tokens``. What does not fit waits.
+
     Attributes:
-        max_rows: Most requests that decode together.
+        max_rows: Most requests that run together.
         max_queue: Most requests that wait; one more is refused with `EngineBusyError`.
-        prefix_cache_bytes: Most memory for compiled soft prompts, least recently used first out.
+        max_tokens: Most positions that running requests may come to together; ``None`` leaves it to the bytes.
+        row_cache_bytes: Most memory for the keys and values of running requests.
+        prefix_cache_bytes: Most memory for what was read before and may be read again: compiled soft prompts and the
+            text after them, least recently used first out.
+        prefill_chunk: Most positions of prompts read between two steps of the rows that are being answered. Smaller
+            keeps streams smoother, larger reads long prompts faster.
     """
 
     max_rows: int = 16
     max_queue: int = 10_000
-    prefix_cache_bytes: int = 1 << 30
+    max_tokens: int | None = None
+    row_cache_bytes: int = 1 << 30
+    prefix_cache_bytes: int = 1 << 29
+    prefill_chunk: int = 256
 
     def __post_init__(self) -> None:
-        _require(_is_int(self.max_rows) and self.max_rows >= 1, "max_rows", "an integer of at least 1", self.max_rows)
-        _require(_is_int(self.max_queue) and self.max_queue >= 1, "max_queue", "an integer of at least 1", self.max_queue)
+        for name in ("max_rows", "max_queue", "row_cache_bytes", "prefill_chunk"):
+            value = getattr(self, name)
+            _require(_is_int(value) and value >= 1, name, "an integer of at least 1", value)
+        _require(
+            self.max_tokens is None or (_is_int(self.max_tokens) and self.max_tokens >= 1),
+            "max_tokens",
+            "an integer of at least 1, or None",
+            self.max_tokens,
+        )
         _require(
             _is_int(self.prefix_cache_bytes) and self.prefix_cache_bytes >= 0,
             "prefix_cache_bytes",

@@ -23,7 +23,7 @@ else:  # naming the class here would bring in torch
 
 ALIASES = {"model_name": "model", "max_new_tokens": "max_tokens"}
 
-SETTING_NAMES = ("temperature", "max_tokens", "top_k", "top_p", "repetition_penalty", "seed")
+SETTING_NAMES = ("temperature", "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
 _OWN = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop"}
 # What LangChain itself sends along with a call.
 _FROM_LANGCHAIN = {"tools", "tool_choice", "response_format", "ls_structured_output_format", "structured_output_format", "stream"}

@@ -80,6 +80,9 @@ class ConfiguredChat(BaseChatModel):
     top_p: float = 1.0
     """Sample from the smallest set of tokens that holds this share of the probability."""
 
+    min_p: float = 0.0
+    """Sample from the tokens that are at least this share as likely as the likeliest."""
+
     repetition_penalty: float = 1.0
     """Above 1 makes tokens that were already seen less likely."""
 
@@ -112,7 +115,7 @@ class ConfiguredChat(BaseChatModel):
         def __init__(self, **kwargs: Any) -> None:
             check_known(kwargs, [*type(self).model_fields, *ALIASES], type(self).__name__)
             given = with_full_names(kwargs)
-            for name in ("temperature", "top_p", "repetition_penalty", "max_tokens"):
+            for name in ("temperature", "top_p", "min_p", "repetition_penalty", "max_tokens"):
                 if name in given and given[name] is None:
                     del given[name]  # LangChain's word for "the default"
             if isinstance(given.get("profile"), AutoProfile):

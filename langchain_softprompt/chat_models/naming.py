@@ -55,6 +55,7 @@ class NamedChat(ConfiguredChat):
             "max_tokens": settings.max_new_tokens,
             "top_k": settings.top_k,
             "top_p": settings.top_p,
+            "min_p": settings.min_p,
             "repetition_penalty": settings.repetition_penalty,
             "seed": settings.seed,
             "stop": list(self._stop(stop)) or None,

@@ -1,119 +1,174 @@
-"""MergedRows: all running rows in one left-padded cache, one forward a step."""
+"""MergedRows: all running rows in one slotted cache, one forward a step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import Cache, DynamicCache, DynamicLayer
 
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.columns import ColumnCache, KeysAndValues
+from langchain_softprompt.frozen_model.one_row import step_rows
+from langchain_softprompt.prefix import KVPrefix
 
-_Layers = dict[int, tuple[Tensor, Tensor]]
+# Columns beyond what the rows need. Half of them lie to the left of the rows, for longer ones to join, and half to
+# the right, for steps to write; when either is used up, the rows are laid out anew.
+SPARE_COLUMNS = 128
 
 
 class MergedRows:
     """Rows of different lengths and prefixes that decode in one forward.
 
-    Each row's keys and values stand together at the right end of the merged cache, so distances between positions are
-    the row's own and index-based sliding windows stay exact; a 2-D mask hides the padding on the left. The merged
-    cache is rebuilt only when rows have joined or left since the last step.
+    All rows end at the same column, so a step writes one column for all of them; each row's own columns stand
+    together, so distances between positions are the row's own and index-based sliding windows stay exact; a 2-D mask
+    hides what lies to the left of a row. Rows join by a copy into a free slot and leave by moving the last slot into
+    the hole.
+
+    Args:
+        model: The frozen model.
+        max_rows: Slots are doubled when they run out, up to this number.
     """
 
-    def __init__(self, model: FrozenModel) -> None:
+    def __init__(self, model: FrozenModel, max_rows: int = 1) -> None:
         self._model = model
+        self._max_rows = max_rows
+        self._slots: list[int] = []
         self._lengths: dict[int, int] = {}
-        self._joining: dict[int, _Layers] = {}
-        self._merged: list[int] = []
-        self._cache: Cache = DynamicCache()
-        self._width = 0
+        self._needed: dict[int, int] = {}
+        self._cache = ColumnCache(0, 0)
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._slots)
 
-    def add(self, row: int, cache: Cache, length: int) -> None:
-        """Take over a prefilled row."""
-        self._joining[row] = _layers(cache)
+    @property
+    def num_bytes(self) -> int:
+        """Memory the keys and values take, spare columns included."""
+        return self._cache.num_bytes
+
+    def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
+        """Take over a prefilled row that will grow to `needed` positions."""
+        self._make_room(length, max(needed or 0, length + 1))
+        slot, end = len(self._slots), self._cache.window.end
+        for index, (keys, values) in _positions(cache, 0, 0, length).items():
+            self._cache.write(index, slot, end - length, keys, values)
+        self._cache.clear_left(slot, end - length)
+        self._slots.append(row)
         self._lengths[row] = length
+        self._needed[row] = max(needed or 0, length + 1)
 
     def remove(self, row: int) -> None:
         """Free a row; nothing happens when it is not held."""
-        self._lengths.pop(row, None)
-        self._joining.pop(row, None)
-        if not self._lengths:
+        if row not in self._lengths:
+            return
+        del self._lengths[row], self._needed[row]
+        hole, last = self._slots.index(row), len(self._slots) - 1
+        if hole < last:
+            for _, layer in self._cache.filled():
+                for buffer in layer.buffers():
+                    buffer[hole, :, : self._cache.window.end] = buffer[last, :, : self._cache.window.end]
+            self._slots[hole] = self._slots[last]
+        self._slots.pop()
+        if not self._slots:
             self.clear()
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor]:
-        """Append one token to every row held and return each row's next logits."""
-        if self._merged != list(self._lengths):
-            self._rebuild()
-        device = self._model.device
-        lengths = torch.tensor([[self._lengths[row]] for row in self._merged], device=device)
-        output = self._model.model(
-            input_ids=torch.tensor([[tokens[row]] for row in self._merged], device=device),
-            attention_mask=(torch.arange(self._width + 1, device=device)[None] >= self._width - lengths).long(),
-            position_ids=lengths,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._width += 1
-        for row in self._merged:
+    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor | Exception]:
+        """Append one token to every row held and return each row's next logits, or what went wrong with it."""
+        if self._cache.window.end >= self._cache.capacity:
+            self._lay_out(self._cache.slots, max(self._needed.values()))
+        outcome: dict[int, Tensor | Exception] = {}
+        self._step(0, len(self._slots), tokens, outcome)
+        self._cache.window.end += 1
+        for row in self._slots:
             self._lengths[row] += 1
-        return dict(zip(self._merged, output.logits[:, -1].float(), strict=True))
+        return outcome
+
+    def length(self, row: int) -> int:
+        """How many positions a row has read."""
+        return self._lengths[row]
+
+    def positions(self, row: int, start: int, end: int) -> KVPrefix | None:
+        """What a row has read at some of its positions, as views."""
+        left = self._cache.window.end - self._lengths[row]
+        layers = self._cache.read(self._slots.index(row), left + start, left + end)
+        return KVPrefix(end - start, tuple(layers.values()))
 
     def row_cache(self, row: int) -> Cache:
         """What one row has read so far, as a cache of its own."""
-        place, layers = 0, self._joining.get(row)
-        if layers is None:
-            place, layers = self._merged.index(row), _layers(self._cache)
-        length = self._lengths[row]
         cache = DynamicCache()
-        for index, (keys, values) in layers.items():
-            cache.update(keys[place : place + 1, :, -length:], values[place : place + 1, :, -length:], index)
+        left, end = self._cache.window.end - self._lengths[row], self._cache.window.end
+        for index, (keys, values) in self._cache.read(self._slots.index(row), left, end).items():
+            cache.update(keys[None].clone(), values[None].clone(), index)
         return cache
 
     def clear(self) -> None:
-        """Free every row."""
+        """Free every row and the memory."""
+        self._slots.clear()
         self._lengths.clear()
-        self._joining.clear()
-        self._merged = []
-        self._cache = DynamicCache()
-        self._width = 0
+        self._needed.clear()
+        self._cache = ColumnCache(0, 0)
 
-    def _rebuild(self) -> None:
-        width = max(self._lengths.values())
-        stays = [place for place, row in enumerate(self._merged) if row in self._lengths]
-        sources = list(self._joining.values())
-        if stays:
-            kept = {index: (keys[stays], values[stays]) for index, (keys, values) in _layers(self._cache).items()}
-            sources.insert(0, kept)
-        self._cache = DynamicCache()
-        for index in sources[0]:
-            keys = _right_aligned([source[index][0] for source in sources], width)
-            values = _right_aligned([source[index][1] for source in sources], width)
-            self._cache.update(keys, values, index)
-        self._merged = list(self._lengths)
-        self._joining.clear()
-        self._width = width
+    def _step(self, first: int, last: int, tokens: Mapping[int, int], outcome: dict[int, Tensor | Exception]) -> None:
+        """One forward for a range of slots; when it fails, two for its halves, so that only the rows at fault fail."""
+        rows = self._slots[first:last]
+        try:
+            outcome.update(zip(rows, self._forward(first, last, tokens), strict=True))
+        except Exception as error:  # noqa: BLE001 - any failure of the model, out of memory among them.
+            if len(rows) == 1:
+                outcome[rows[0]] = error
+                return
+            del error  # Its frames hold on to the failed step's tensors.
+            middle = (first + last) // 2
+            self._step(first, middle, tokens, outcome)
+            self._step(middle, last, tokens, outcome)
+
+    def _forward(self, first: int, last: int, tokens: Mapping[int, int]) -> Tensor:
+        rows = self._slots[first:last]
+        self._cache.window.rows = slice(first, last)
+        tokens_now = torch.tensor([[tokens[row]] for row in rows], device=self._model.device)
+        return step_rows(self._model.model, input_ids=tokens_now, cache=self._cache, lengths=[self._lengths[row] for row in rows])
+
+    def _make_room(self, length: int, needed: int) -> None:
+        """See to it that one more row fits."""
+        count = len(self._slots) + 1
+        needed = max([needed, *self._needed.values()])
+        slots, cache = self._cache.slots, self._cache
+        if not self._slots or count > slots or needed > cache.capacity or length > cache.window.end:
+            if count > slots:
+                slots = max(count, min(2 * slots, self._max_rows))
+            self._lay_out(slots, needed, longest=length)
+
+    def _lay_out(self, slots: int, needed: int, longest: int = 0) -> None:
+        """Copy the rows into new buffers, layer by layer, so that at most one layer is held twice."""
+        old, longest = self._cache, max([longest, *self._lengths.values()])
+        new = ColumnCache(slots, needed + SPARE_COLUMNS)
+        new.window.end = longest + SPARE_COLUMNS // 2
+        for index, layer in list(old.filled()):
+            for slot, row in enumerate(self._slots):
+                length = self._lengths[row]
+                keys, values = (buffer[slot, :, old.window.end - length : old.window.end] for buffer in layer.buffers())
+                new.write(index, slot, new.window.end - length, keys, values)
+            layer.reset()
+        for slot, row in enumerate(self._slots):
+            new.clear_left(slot, new.window.end - self._lengths[row])
+        self._cache = new
 
 
-def _layers(cache: Cache) -> _Layers:
-    """Keys and values of the layers that hold some; where layers share them, some never do."""
-    filled: _Layers = {}
-    for index, layer in enumerate(cache.layers):
+def _positions(cache: Cache, slot: int, start: int, end: int) -> dict[int, KeysAndValues]:
+    """The same of any plain cache of one row."""
+    if isinstance(cache, ColumnCache):
+        return cache.read(slot, start, end)
+    parts: dict[int, KeysAndValues] = {}
+    layers: list[Any] = list(cache.layers)
+    for index, layer in enumerate(layers):
         if type(layer) is not DynamicLayer:
             msg = f"Only plain growing cache layers can be merged, layer {index} is a {type(layer).__name__}."
             raise TypeError(msg)
         if layer.keys is not None and layer.values is not None:
-            filled[index] = (layer.keys, layer.values)
-    return filled
+            parts[index] = (layer.keys[slot, :, start:end], layer.values[slot, :, start:end])
+    return parts
 
 
-def _right_aligned(rows: list[Tensor], width: int) -> Tensor:
-    """Stack `[rows, heads, length, dim]` tensors of different lengths, padded (or cut, when negative) on the left."""
-    return torch.cat([pad(row, (0, 0, width - row.shape[-2], 0)) for row in rows])
-
-
-__all__ = ["MergedRows"]
+__all__ = ["SPARE_COLUMNS", "MergedRows"]

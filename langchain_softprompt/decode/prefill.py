@@ -1,7 +1,8 @@
-"""Prefill: read one request, alone, on top of its compiled prefix."""
+"""Prefill: read one request, alone, chunk by chunk, on top of what is known of it already."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -9,31 +10,98 @@ from torch import Tensor
 from transformers import Cache
 
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.prefix import KVPrefix
 
 
-def prefill(model: FrozenModel, prefix: KVPrefix | None, token_ids: Sequence[int]) -> tuple[Cache, Tensor]:
-    """Read the prompt.
+class Prefill:
+    """One prompt being read.
 
     Alone, because a batch of prompts would put padding between prefix and text, which moves the window of
-    sliding-window layers.
+    sliding-window layers. In chunks, so that a long prompt does not hold up the rows that decode meanwhile.
 
-    Returns:
-        The row's own cache (prefix and prompt), and the logits after the last token, float32, shape ``[vocab_size]``.
+    Args:
+        model: The frozen model.
+        known: Compiled parts the row starts from, in order; nothing of them is read again.
+        soft_rows: Rows of a soft prompt that is not compiled yet, ``[length, hidden_size]``, read before the text.
+        token_ids: The text still to be read.
+
+    Attributes:
+        cache: What was read so far.
+        length: How many positions that is.
+        snapshot: For models with native caches, a copy of the cache right after the soft rows.
     """
-    ids = torch.tensor([token_ids], dtype=torch.long, device=model.device)
-    if prefix is None:
-        cache = model.new_cache()
-        return cache, model.forward(input_ids=ids, cache=cache, past_length=0)
-    if model.reuses_prefix:
-        cache = prefix.to_cache(model)
-        return cache, model.forward(input_ids=ids, cache=cache, past_length=prefix.length)
-    if prefix.embeddings is None:
-        msg = "This model reads soft prompt and text in one pass, which needs the soft prompt's embeddings."
-        raise TypeError(msg)
-    cache = model.new_cache()
-    embeds = torch.cat([prefix.embeddings[None], model.embed(ids)], dim=1)
-    return cache, model.forward(inputs_embeds=embeds, cache=cache, past_length=0)
+
+    def __init__(
+        self, model: FrozenModel, known: Sequence[KVPrefix] = (), soft_rows: Tensor | None = None, token_ids: Sequence[int] = ()
+    ) -> None:
+        self._model = model
+        self._ids = torch.tensor([list(token_ids)], dtype=torch.long, device=model.device)
+        rereads = [part.embeddings for part in known if part.embeddings is not None and not part.compiled]
+        self._soft_rows = torch.cat(rereads) if rereads else soft_rows
+        self._soft_left = 0 if self._soft_rows is None else self._soft_rows.shape[0]
+        self._text_read = 0
+        self.snapshot: Cache | None = None
+        self.length = 0
+        self.cache = self._start_from([part for part in known if part.compiled])
+
+    @property
+    def remaining(self) -> int:
+        """Positions still to be read."""
+        return self._soft_left + self._ids.shape[1] - self._text_read
+
+    def advance(self, limit: int | None = None) -> Tensor | None:
+        """Read up to `limit` positions; all that remain when ``None``.
+
+        Models that can't continue from a prefix read everything at once, whatever the limit.
+
+        Returns:
+            Once everything is read, the logits after the last token, float32, shape ``[vocab_size]``; else ``None``.
+        """
+        size = self.remaining if limit is None or self._all_at_once else min(max(limit, 1), self.remaining)
+        if self._soft_left and self._model.snapshots_prefix:
+            size = self._soft_left  # The copy must stand exactly between soft prompt and text.
+        soft = min(self._soft_left, size)
+        ids = self._ids[:, self._text_read : self._text_read + size - soft]
+        logits = self._read(soft, ids)
+        self._soft_left -= soft
+        self._text_read += ids.shape[1]
+        self.length += size
+        if soft and not self._soft_left and self._model.snapshots_prefix:
+            self.snapshot = copy.deepcopy(self.cache)
+        return None if self.remaining else logits
+
+    def positions(self, start: int, end: int) -> KVPrefix | None:
+        """What was read at some positions, as views; ``None`` when the cache can't be cut."""
+        if not isinstance(self.cache, ColumnCache):
+            return None
+        return KVPrefix(end - start, tuple(self.cache.read(0, start, end).values()))
+
+    @property
+    def _all_at_once(self) -> bool:
+        return not (self._model.reuses_prefix or self._model.snapshots_prefix)
+
+    def _read(self, soft: int, ids: Tensor) -> Tensor:
+        if not soft or self._soft_rows is None:
+            return self._model.forward(input_ids=ids, cache=self.cache, past_length=self.length)
+        first = self._soft_rows.shape[0] - self._soft_left
+        embeds = self._soft_rows[first : first + soft][None]
+        if ids.shape[1]:
+            embeds = torch.cat([embeds, self._model.embed(ids)], dim=1)
+        return self._model.forward(inputs_embeds=embeds, cache=self.cache, past_length=self.length)
+
+    def _start_from(self, known: Sequence[KVPrefix]) -> Cache:
+        if not self._model.reuses_prefix:
+            cache = known[0].to_cache(self._model) if known else self._model.new_cache()
+            self.length = sum(part.length for part in known)
+            return cache
+        columns = ColumnCache(1, sum(part.length for part in known) + self.remaining)
+        for part in known:
+            for index, (keys, values) in part.by_layer().items():
+                columns.write(index, 0, self.length, keys, values)
+            self.length += part.length
+        columns.window.end = self.length
+        return columns
 
 
-__all__ = ["prefill"]
+__all__ = ["Prefill"]

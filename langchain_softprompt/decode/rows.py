@@ -11,6 +11,7 @@ from transformers import Cache
 from langchain_softprompt.decode.merged import MergedRows
 from langchain_softprompt.decode.separate import SeparateRows
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import KVPrefix
 
 
 class RowStore(Protocol):
@@ -20,19 +21,36 @@ class RowStore(Protocol):
         """How many rows are held."""
         ...
 
-    def add(self, row: int, cache: Cache, length: int) -> None:
-        """Take over a prefilled row; `cache` holds `length` positions and belongs to the store from now on."""
+    def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
+        """Take over a prefilled row.
+
+        Args:
+            row: Its number.
+            cache: What it has read, `length` positions; belongs to the store from now on.
+            length: How many positions that is.
+            needed: How many it will be at most.
+        """
         ...
 
     def remove(self, row: int) -> None:
         """Free a row; nothing happens when it is not held."""
         ...
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor]:
-        """Append one token to every row held and return each row's next logits, float32, shape ``[vocab_size]``.
+    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor | Exception]:
+        """Append one token to every row held.
 
-        When it raises, the rows are in no defined state and the caller must `clear`.
+        Returns:
+            For each row its next logits, float32, shape ``[vocab_size]``, or the exception that it alone met; such a
+            row is in no defined state and must be removed.
         """
+        ...
+
+    def length(self, row: int) -> int:
+        """How many positions a row has read."""
+        ...
+
+    def positions(self, row: int, start: int, end: int) -> KVPrefix | None:
+        """What a row has read at some of its positions, as views; ``None`` when its cache can't be cut."""
         ...
 
     def row_cache(self, row: int) -> Cache:
@@ -44,9 +62,9 @@ class RowStore(Protocol):
         ...
 
 
-def new_row_store(model: FrozenModel) -> RowStore:
-    """The store for a model: merged where its cache is plain keys and values, else one native cache a row."""
-    return MergedRows(model) if model.reuses_prefix else SeparateRows(model)
+def new_row_store(model: FrozenModel, max_rows: int = 1) -> RowStore:
+    """The store for a model: slotted where its cache is plain keys and values, else one native cache a row."""
+    return MergedRows(model, max_rows) if model.reuses_prefix else SeparateRows(model)
 
 
 __all__ = ["RowStore", "new_row_store"]

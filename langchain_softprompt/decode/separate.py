@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Cache
 
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import KVPrefix
 
 
 @dataclass(slots=True)
@@ -28,22 +29,35 @@ class SeparateRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, row: int, cache: Cache, length: int) -> None:
-        """Take over a prefilled row."""
+    def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
+        """Take over a prefilled row; a native cache grows by itself, so `needed` says nothing here."""
+        del needed
         self._rows[row] = _Row(cache, length)
 
     def remove(self, row: int) -> None:
         """Free a row; nothing happens when it is not held."""
         self._rows.pop(row, None)
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor]:
-        """Append one token to every row held and return each row's next logits."""
-        logits: dict[int, Tensor] = {}
+    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor | Exception]:
+        """Append one token to every row held and return each row's next logits, or what went wrong with it."""
+        outcome: dict[int, Tensor | Exception] = {}
         for name, row in self._rows.items():
             ids = torch.tensor([[tokens[name]]], device=self._model.device)
-            logits[name] = self._model.forward(input_ids=ids, cache=row.cache, past_length=row.length)
+            try:
+                outcome[name] = self._model.forward(input_ids=ids, cache=row.cache, past_length=row.length)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone.
+                outcome[name] = error
             row.length += 1
-        return logits
+        return outcome
+
+    def length(self, row: int) -> int:
+        """How many positions a row has read."""
+        return self._rows[row].length
+
+    def positions(self, row: int, start: int, end: int) -> KVPrefix | None:
+        """Nothing: a native cache may hold state that belongs to no position."""
+        del row, start, end
+        return None
 
     def row_cache(self, row: int) -> Cache:
         """What one row has read so far."""

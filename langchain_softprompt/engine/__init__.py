@@ -4,6 +4,8 @@ Files:
     engine.py       Engine: checks a request, then submit / stream / cancel / close
     request.py      Request: what the worker knows of one request
     generation.py   Generation: the caller's handle on one request; its result
+    reading.py      Reader: prompts become rows, on top of what was read before
+    memory.py       RowBudget: how many running requests fit the limits
     worker.py       Worker: the thread; schedule, prefill, decode, postprocess
     registry.py     one engine for the whole process per frozen model
 """

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Self
 
 from langchain_softprompt.engine.generation import Generation, TokenStream
+from langchain_softprompt.engine.memory import RowBudget
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.engine.worker import Worker
 from langchain_softprompt.errors import ContextLengthError, RequestError
@@ -48,7 +49,8 @@ class Engine:
     def __init__(self, model: FrozenModel, limits: EngineLimits | None = None) -> None:
         self._model = model
         self._limits = limits or EngineLimits()
-        self._worker = Worker(model, self._limits)
+        self._budget = RowBudget.of(model, self._limits)
+        self._worker = Worker(model, self._limits, self._budget)
         # Runs when the engine is dropped, and at interpreter exit while threads can still be joined: a daemon thread
         # that comes back from C++ after that would abort the process.
         self._finalizer = weakref.finalize(self, self._worker.stop, _LONGEST_EXIT_SECONDS)
@@ -91,7 +93,7 @@ class Engine:
 
         Raises:
             RequestError: There are no tokens, or ids the model does not know, or an argument is of another type.
-            ContextLengthError: Soft prompt, text and answer do not fit the model's context.
+            ContextLengthError: Soft prompt, text and answer do not fit the model's context, or the engine's limits.
             EngineBusyError: The queue is full.
             EngineClosedError: The engine was closed, or belongs to a parent process.
         """
@@ -100,6 +102,7 @@ class Engine:
         ids = self._checked_ids(token_ids)
         virtual_tokens = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
         self._check_length(virtual_tokens, len(ids), settings.max_new_tokens)
+        self._budget.check_alone(virtual_tokens + len(ids) + settings.max_new_tokens)
         generation = Generation(prompt_tokens=len(ids), virtual_tokens=virtual_tokens)
         stop_ids = frozenset(self._model.eos_token_ids) | frozenset(settings.stop_token_ids)
         request = Request(ids, soft_prompt, allow_other_model, settings, stop_ids, generation)

@@ -30,7 +30,8 @@ class GenerationResult:
             ``"cancelled"`` when the caller cancelled or the engine closed.
         prompt_tokens: Tokens of text read.
         virtual_tokens: Length of the soft prompt.
-        cached_tokens: How many virtual tokens were compiled already.
+        cached_tokens: How many of the virtual tokens and of the text were not read, as their keys and values were
+            there already.
     """
 
     token_ids: tuple[int, ...]
@@ -63,6 +64,12 @@ class Generation:
     def done(self) -> bool:
         """Whether the request has ended, well or badly."""
         return self._ending is not None
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """What was generated so far."""
+        with self._changed:
+            return tuple(self._tokens)
 
     def __iter__(self) -> Iterator[int]:
         """Token ids as they come; blocks in between.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
+from langchain_softprompt.decode import Prefill
 from langchain_softprompt.engine.generation import Generation
+from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.sampling import Sampler
 from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -26,6 +28,8 @@ class Request:
         stop_ids: Tokens that end the answer.
         generation: The caller's handle.
         sampler: Picks the tokens; made at prefill, so that waiting costs no memory.
+        prefill: Its prompt while it is being read.
+        soft: Its compiled soft prompt, once there is one.
         last_token: The token picked last, which the next step reads.
     """
 
@@ -36,8 +40,15 @@ class Request:
     stop_ids: frozenset[int]
     generation: Generation
     sampler: Sampler = field(init=False)
+    prefill: Prefill | None = None
+    soft: KVPrefix | None = None
     last_token: int = -1
     row: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def size(self) -> int:
+        """Positions it may come to."""
+        return self.generation.virtual_tokens + len(self.token_ids) + self.settings.max_new_tokens
 
     @property
     def unwanted(self) -> bool:

@@ -6,17 +6,18 @@ import logging
 import os
 import threading
 import traceback
+from collections import deque
 
 import torch
 from torch import Tensor
 
-from langchain_softprompt.decode import RowStore, new_row_store, prefill
+from langchain_softprompt.decode import RowStore, new_row_store
 from langchain_softprompt.engine.generation import FORKED, FinishReason
+from langchain_softprompt.engine.memory import RowBudget
+from langchain_softprompt.engine.reading import Reader
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.errors import EngineClosedError, RequestFailedError, SoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.prefix import KVPrefix, PrefixStore
-from langchain_softprompt.sampling import Sampler
 from langchain_softprompt.scheduler import Scheduler
 from langchain_softprompt.settings import EngineLimits
 
@@ -24,17 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Runs requests until it is stopped: schedule, prefill the admitted, decode all rows one step, postprocess.
+    """Runs requests until it is stopped: schedule, prefill some, decode all rows one step, postprocess.
 
     One lock guards the scheduler and the stop flag; prefixes and rows belong to the thread alone. The lock of a
     `Generation` is never taken while this one is held.
     """
 
-    def __init__(self, model: FrozenModel, limits: EngineLimits) -> None:
-        self._model = model
-        self._prefixes = PrefixStore(model, limits.prefix_cache_bytes)
-        self._rows: RowStore = new_row_store(model)
-        self._scheduler: Scheduler[Request] = Scheduler(max_rows=limits.max_rows, max_queue=limits.max_queue)
+    def __init__(self, model: FrozenModel, limits: EngineLimits, budget: RowBudget) -> None:
+        self._chunk = limits.prefill_chunk
+        self._reader = Reader(model, limits.prefix_cache_bytes)
+        self._rows: RowStore = new_row_store(model, limits.max_rows)
+        self._reading: deque[Request] = deque()
+        self._decoding: dict[int, Request] = {}
+        self._scheduler: Scheduler[Request] = Scheduler(
+            max_rows=limits.max_rows, max_queue=limits.max_queue, size=lambda request: request.size, fits=budget.fits
+        )
         self._wake = threading.Condition()
         self._stopped = False
         self._process = os.getpid()
@@ -88,88 +93,96 @@ class Worker:
     def _run(self) -> None:
         try:
             with torch.inference_mode():
-                while (admitted := self._schedule()) is not None:
-                    self._prefill(admitted)
+                while self._schedule():
+                    self._drop_unwanted()
+                    self._prefill()
                     self._decode()
         except BaseException as error:  # noqa: BLE001 - nobody may wait for a thread that is gone.
             self._abort(error)
         finally:
+            self._reading.clear()
+            self._decoding.clear()
             self._rows.clear()
-            self._prefixes = PrefixStore(self._model, 0)
+            self._reader.clear()
 
-    def _schedule(self) -> list[Request] | None:
-        """Sleep until there is something to do and admit what there is room for; None once stopped."""
+    def _schedule(self) -> bool:
+        """Sleep until there is something to do and admit what there is room for; False once stopped."""
         with self._wake:
             self._wake.wait_for(lambda: self._stopped or len(self._scheduler) > 0)
-            return None if self._stopped else self._scheduler.admit()
+            if self._stopped:
+                return False
+            self._reading.extend(self._scheduler.admit())
+            return True
 
-    def _prefill(self, admitted: list[Request]) -> None:
-        """Read the prompts of the admitted, one at a time."""
-        for request in admitted:
+    def _drop_unwanted(self) -> None:
+        """Let those that nobody waits for any more give up their rows."""
+        with self._wake:
+            running = self._scheduler.running
+        for request in running:
             if request.unwanted:
-                continue
+                self._finish(request, "cancelled")
+
+    def _prefill(self) -> None:
+        """Read on in the prompts, first come first served, but no more than a chunk: the rows that decode wait meanwhile."""
+        left = self._chunk
+        while left > 0 and self._reading:
+            request = self._reading[0]
             try:
-                self._start(request)
+                read, logits = self._reader.advance(request, left)
+                left -= read
+                if logits is None:
+                    continue
+                self._reader.hand_over(request, logits, self._rows)
+                self._reading.popleft()
+                self._decoding[request.row] = request
+                self._postprocess(request, logits)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
                 self._fail(request, error)
 
-    def _start(self, request: Request) -> None:
-        prefix: KVPrefix | None = None
-        length = len(request.token_ids)
-        if request.soft_prompt is not None:
-            prefix, found = self._prefixes.get(request.soft_prompt, allow_other_model=request.allow_other_model)
-            request.generation.cached_tokens = prefix.length if found else 0
-            length += prefix.length
-        request.sampler = Sampler(request.settings, request.token_ids)
-        cache, logits = prefill(self._model, prefix, request.token_ids)
-        self._rows.add(request.row, cache, length)
-        self._postprocess(request, logits)
-
     def _decode(self) -> None:
         """Let every row read its last token, all in one step."""
-        going_on = self._wanted()
+        going_on = list(self._decoding.values())
         if not going_on:
             return
         try:
-            logits = self._rows.step({request.row: request.last_token for request in going_on})
+            outcome = self._rows.step({request.row: request.last_token for request in going_on})
         except Exception as error:  # noqa: BLE001 - later requests must still be served.
             self._rows.clear()
             for request in going_on:
                 self._fail(request, error)
             return
         for request in going_on:
+            logits = outcome[request.row]
             try:
-                self._postprocess(request, logits[request.row])
+                if isinstance(logits, Exception):
+                    raise logits
+                self._postprocess(request, logits)
             except Exception as error:  # noqa: BLE001 - this row's alone.
                 self._fail(request, error)
-
-    def _wanted(self) -> list[Request]:
-        """The running requests, after those that nobody waits for any more have given up their rows."""
-        with self._wake:
-            running = self._scheduler.running
-        wanted: list[Request] = []
-        for request in running:
-            if request.unwanted:
-                self._finish(request, "cancelled")
-            else:
-                wanted.append(request)
-        return wanted
 
     def _postprocess(self, request: Request, logits: Tensor) -> None:
         """Pick the next token, hand it out, and see whether the request ends here."""
         token = request.sampler.pick(logits)
         if token in request.stop_ids:
-            self._finish(request, "stop")
+            self._complete(request, "stop")
             return
         request.last_token = token
         if request.generation.push(token) >= request.settings.max_new_tokens:
-            self._finish(request, "length")
+            self._complete(request, "length")
+
+    def _complete(self, request: Request, ending: FinishReason) -> None:
+        self._reader.keep_answer(request, request.generation.tokens, self._rows)
+        self._finish(request, ending)
 
     def _fail(self, request: Request, error: Exception) -> None:
         self._finish(request, _failure(error))
 
     def _finish(self, request: Request, ending: FinishReason | Exception) -> None:
         """Free the row, then tell the readers."""
+        if request in self._reading:
+            self._reading.remove(request)
+        request.prefill = request.soft = None
+        self._decoding.pop(request.row, None)
         self._rows.remove(request.row)
         with self._wake:
             self._scheduler.finish(request)

@@ -5,8 +5,9 @@ Files:
     sources.py      a name becomes a local folder: embedded, folder, GGUF file, Hub id
     gguf.py         a GGUF file becomes a transformers folder, once
     fingerprint.py  what identifies a set of weights
-    one_row.py      one pass over one row
-    self_test.py    may this model's cache be continued from a prefix?
+    columns.py      ColumnCache: buffers made once that transformers writes keys and values into
+    one_row.py      one pass over one row, or one step of several
+    self_test.py    which cache serves this model?
     chat.py         chat messages become token ids
 """
 

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from langchain_softprompt.errors import FrozenModelError, SoftPromptError
 from langchain_softprompt.frozen_model.fingerprint import fingerprint
 from langchain_softprompt.frozen_model.one_row import read_row
-from langchain_softprompt.frozen_model.self_test import continues_from_prefix
+from langchain_softprompt.frozen_model.self_test import CacheUse, choose_cache_use
 from langchain_softprompt.frozen_model.sources import ModelSource, find_model
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ class FrozenModel:
         revision: Commit on the Hub; ``None`` for local files.
         dtype: Type of the weights in memory.
         device: Where the weights are.
-        reuses_prefix: Whether a compiled prefix can be continued, found out by the load-time self-test. When False,
-            soft prompts made of embeddings are read again with each request and those made of keys and values are
-            refused.
+        reuses_prefix: Whether a compiled prefix of keys and values can be continued and rows decode together, found
+            out by the load-time self-test. When False, soft prompts made of keys and values are refused, and
+        snapshots_prefix: says whether a copy of the native cache can be continued; when that is False too, soft prompts
+            are read again with each request.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, source: ModelSource) -> None:
@@ -62,7 +63,9 @@ class FrozenModel:
         self.num_layers: int = config.num_hidden_layers
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
-        self.reuses_prefix = continues_from_prefix(model)
+        cache_use = choose_cache_use(model)
+        self.reuses_prefix = cache_use is CacheUse.SLOTTED
+        self.snapshots_prefix = cache_use is CacheUse.SNAPSHOT
 
     @classmethod
     def load(

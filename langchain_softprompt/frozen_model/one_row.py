@@ -1,4 +1,4 @@
-"""One pass of a transformers model over one row, on top of what the row has read before."""
+"""One pass of a transformers model: over one row, or one step of several rows, on top of what they have read before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from langchain_softprompt.frozen_model.columns import ColumnCache
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import Cache, PreTrainedModel
 
 
@@ -29,7 +33,7 @@ def read_row(
         inputs_embeds: embeddings, shape ``[1, length, hidden_size]``.
         cache: What the row has read so far, which grows by this; ``None`` keeps nothing.
         past_length: How many positions that is.
-        is_plain: Whether the cache is a plain growing one, rather than the model's native one.
+        is_plain: Whether the cache is one of plain keys and values, rather than the model's native one.
 
     Returns:
         Logits after the last position, float32, shape ``[vocab_size]``.
@@ -50,7 +54,44 @@ def read_row(
         logits_to_keep=1,
         **{_cache_argument(model): cache},
     )
+    if isinstance(cache, ColumnCache):
+        cache.window.end += length
     logits: Tensor = output.logits[0, -1].float()
+    return logits
+
+
+def step_rows(
+    model: PreTrainedModel,
+    *,
+    input_ids: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    cache: ColumnCache,
+    lengths: Sequence[int],
+) -> Tensor:
+    """Let several rows read one more position each; the caller moves the window on.
+
+    Args:
+        model: The transformers model.
+        input_ids: A token for each row, shape ``[rows, 1]``; or
+        inputs_embeds: an embedding for each row, shape ``[rows, 1, hidden_size]``.
+        cache: The rows in sight, all ending at the same column.
+        lengths: How many positions each row has read.
+
+    Returns:
+        Logits of each row, float32, shape ``[rows, vocab_size]``.
+    """
+    longest = max(lengths)
+    cache.window.start = cache.window.end - longest
+    positions = torch.tensor(lengths, device=model.device)[:, None]
+    output = model(
+        input_ids=input_ids,
+        inputs_embeds=inputs_embeds,
+        attention_mask=(torch.arange(longest + 1, device=model.device)[None] >= longest - positions).long(),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    logits: Tensor = output.logits[:, -1].float()
     return logits
 
 

@@ -3,13 +3,37 @@
 Files:
     kv_prefix.py   KVPrefix: keys and values that a row's cache starts from
     compiling.py   segments (token ids, embedding rows, ready keys and values) become a KVPrefix
-    store.py       PrefixStore: compiled soft prompts kept within a byte budget
+    run.py         Run: a run of tokens with its keys and values, in a tree of shared heads
+    store.py       PrefixStore: compiled soft prompts and text after them, kept within a byte budget
 """
 
 from __future__ import annotations
 
-from langchain_softprompt.prefix.compiling import EmbeddingRows, KeyValues, Segment, TokenIds, compile_prefix, compile_segments
+from langchain_softprompt.prefix.compiling import (
+    EmbeddingRows,
+    KeyValues,
+    Segment,
+    TokenIds,
+    check_finite,
+    compile_prefix,
+    compile_segments,
+    non_finite_answers,
+    soft_segment,
+)
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
-from langchain_softprompt.prefix.store import PrefixStore
+from langchain_softprompt.prefix.store import FoundHead, PrefixStore
 
-__all__ = ["EmbeddingRows", "KVPrefix", "KeyValues", "PrefixStore", "Segment", "TokenIds", "compile_prefix", "compile_segments"]
+__all__ = [
+    "EmbeddingRows",
+    "FoundHead",
+    "KVPrefix",
+    "KeyValues",
+    "PrefixStore",
+    "Segment",
+    "TokenIds",
+    "check_finite",
+    "compile_prefix",
+    "compile_segments",
+    "non_finite_answers",
+    "soft_segment",
+]

@@ -13,7 +13,7 @@ from transformers import Cache, DynamicCache
 
 from langchain_softprompt.errors import InvalidSoftPromptError, ModelMismatchError, NonFiniteSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.prefix.kv_prefix import KVPrefix
+from langchain_softprompt.prefix.kv_prefix import KVPrefix, cache_tensors
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.folder import printable
 
@@ -59,16 +59,27 @@ def compile_prefix(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_m
         ModelMismatchError: It was made for another model, or its shapes or its length don't fit this one.
         NonFiniteSoftPromptError: Its numbers overflow in the model's dtype or inside the model.
     """
+    prefix = compile_segments(model, [soft_segment(model, soft_prompt, allow_other_model=allow_other_model)])
+    _check_answers(model, prefix)
+    return prefix
+
+
+def soft_segment(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_model: bool = False) -> EmbeddingRows | KeyValues:
+    """What of a soft prompt the model reads, or starts from, once everything that can be checked without a pass is.
+
+    Raises:
+        ModelMismatchError: It was made for another model, or its shapes or its length don't fit this one.
+        NonFiniteSoftPromptError: Its numbers overflow in the model's dtype.
+    """
     _check_fingerprint(model, soft_prompt, allow_other_model=allow_other_model)
     _check_length(model, soft_prompt.num_virtual_tokens)
     rows, key_values = soft_prompt.embedding_rows(), soft_prompt.key_values()
-    segment = EmbeddingRows(rows) if rows is not None else KeyValues(key_values) if key_values is not None else None
-    if segment is None:
-        msg = f"a soft prompt of type {soft_prompt.kind} holds neither embeddings nor keys and values"
-        raise TypeError(msg)
-    prefix = compile_segments(model, [segment])
-    _check_answers(model, prefix)
-    return prefix
+    if rows is not None:
+        return EmbeddingRows(_embeddings(model, EmbeddingRows(rows)))
+    if key_values is not None:
+        return KeyValues(key_values)
+    msg = f"a soft prompt of type {soft_prompt.kind} holds neither embeddings nor keys and values"
+    raise TypeError(msg)
 
 
 @torch.inference_mode()
@@ -81,7 +92,7 @@ def compile_segments(model: FrozenModel, segments: Sequence[Segment]) -> KVPrefi
         InvalidSoftPromptError: Ready keys and values stand after another segment: their positions are fixed at 0.
     """
     if not model.reuses_prefix:
-        return _uncompiled(model, segments)
+        return _without_slots(model, segments)
     cache: Cache = DynamicCache()
     length = 0
     for segment in segments:
@@ -97,15 +108,25 @@ def compile_segments(model: FrozenModel, segments: Sequence[Segment]) -> KVPrefi
             model.forward(inputs_embeds=embeds[None], cache=cache, past_length=length)
             length += embeds.shape[0]
     grown: list[Any] = cache.layers
-    layers = tuple((layer.keys[0].contiguous(), layer.values[0].contiguous()) for layer in grown)
-    if not all(bool(torch.isfinite(tensor).all()) for layer in layers for tensor in layer):
+    prefix = KVPrefix(length, tuple((layer.keys[0].contiguous(), layer.values[0].contiguous()) for layer in grown))
+    check_finite(prefix)
+    return prefix
+
+
+def check_finite(prefix: KVPrefix) -> None:
+    """Refuse a compiled prefix that holds NaN or Inf.
+
+    Raises:
+        NonFiniteSoftPromptError: It does.
+    """
+    tensors = [tensor for layer in prefix.layers for tensor in layer] + list(cache_tensors(prefix.snapshot))
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise NonFiniteSoftPromptError(
             file=_WEIGHTS, field="prompt_embeddings", expected="finite keys and values", found="NaN or Inf once the model has read it"
         )
-    return KVPrefix(length, layers)
 
 
-def _uncompiled(model: FrozenModel, segments: Sequence[Segment]) -> KVPrefix:
+def _without_slots(model: FrozenModel, segments: Sequence[Segment]) -> KVPrefix:
     rows = []
     for segment in segments:
         if isinstance(segment, KeyValues):
@@ -115,7 +136,14 @@ def _uncompiled(model: FrozenModel, segments: Sequence[Segment]) -> KVPrefix:
             raise ModelMismatchError(msg, expected="a model whose cache can start from a prefix", found=type(model.model).__name__)
         rows.append(_embeddings(model, segment))
     embeddings = torch.cat(rows)
-    return KVPrefix(embeddings.shape[0], embeddings=embeddings)
+    length = embeddings.shape[0]
+    if not model.snapshots_prefix:
+        return KVPrefix(length, embeddings=embeddings)
+    cache = model.new_cache()
+    model.forward(inputs_embeds=embeddings[None], cache=cache, past_length=0)
+    prefix = KVPrefix(length, snapshot=cache)
+    check_finite(prefix)
+    return prefix
 
 
 def _embeddings(model: FrozenModel, segment: TokenIds | EmbeddingRows) -> Tensor:
@@ -162,9 +190,14 @@ def _check_answers(model: FrozenModel, prefix: KVPrefix) -> None:
         embeds, past = torch.cat([prefix.embeddings, embeds]), 0
     logits = model.forward(inputs_embeds=embeds[None], cache=prefix.to_cache(model), past_length=past)
     if not bool(torch.isfinite(logits).all()):
-        raise NonFiniteSoftPromptError(
-            file=_WEIGHTS, field="prompt_embeddings", expected="finite logits after it", found="NaN or Inf once text follows it"
-        )
+        raise non_finite_answers()
+
+
+def non_finite_answers() -> NonFiniteSoftPromptError:
+    """What to say of a soft prompt that turns the logits of the text after it to NaN or Inf."""
+    return NonFiniteSoftPromptError(
+        file=_WEIGHTS, field="prompt_embeddings", expected="finite logits after it", found="NaN or Inf once text follows it"
+    )
 
 
 def _check_length(model: FrozenModel, length: int) -> None:

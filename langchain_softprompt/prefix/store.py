@@ -1,58 +1,165 @@
-"""PrefixStore: compiled soft prompts, kept within a byte budget, least recently used first out."""
+"""PrefixStore: compiled soft prompts and the text after them, kept within a byte budget, least recently used first out."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.prefix.compiling import compile_prefix
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
+from langchain_softprompt.prefix.run import Run
 from langchain_softprompt.soft_prompt import SoftPrompt
+
+# Shorter tails are read again: a run costs a look-up for each layer, and most questions come once.
+SHORTEST_RUN = 16
+
+_Name = tuple[str, str, bool]
+_BARE: _Name = ("", "", False)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHead:
+    """What of a prompt is there already.
+
+    Attributes:
+        parts: Compiled parts to start from, in order.
+        virtual_tokens: How many of their positions are the soft prompt's.
+        text_tokens: How many are text.
+    """
+
+    parts: tuple[KVPrefix, ...] = ()
+    virtual_tokens: int = 0
+    text_tokens: int = 0
 
 
 class PrefixStore:
-    """Compiled soft prompts of one frozen model.
+    """What one frozen model has read before: a tree of text under each soft prompt, and one under none.
 
-    Entries are keyed by the soft prompt's content hash, so two soft prompts never share one. A prefix that is larger
-    than the whole budget is handed out and not kept. Not thread-safe: the engine's thread owns it.
+    Trees are keyed by the soft prompt's content hash and the model it says it was made for, runs of text by their token
+    ids, so no two prompts that differ anywhere share what stands after the difference. What is larger than the whole
+    budget is not kept. Not thread-safe: the engine's thread owns it.
 
     Args:
-        model: The frozen model all entries are compiled for.
+        model: The frozen model all entries belong to.
         max_bytes: Most memory to keep.
     """
 
     def __init__(self, model: FrozenModel, max_bytes: int) -> None:
         self._model = model
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[tuple[str, bool], KVPrefix] = OrderedDict()
+        self._roots: dict[_Name, Run] = {}
+        # Least recently used first. A run is always more recent than those that follow it, so the first has none.
+        self._runs: OrderedDict[Run, None] = OrderedDict()
+        self._num_bytes = 0
 
     @property
     def num_bytes(self) -> int:
         """Memory the kept prefixes take."""
-        return sum(prefix.num_bytes for prefix in self._kept.values())
+        return self._num_bytes
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._runs)
 
-    def get(self, soft_prompt: SoftPrompt, *, allow_other_model: bool = False) -> tuple[KVPrefix, bool]:
-        """Return the compiled prefix, and whether it was already there.
+    def find(self, soft_prompt: SoftPrompt | None, token_ids: Sequence[int], *, allow_other_model: bool = False) -> FoundHead:
+        """The longest head of a prompt that is there.
 
-        Raises:
-            ModelMismatchError: See `compile_prefix`.
-            NonFiniteSoftPromptError: See `compile_prefix`; such a prefix is never kept.
+        Args:
+            soft_prompt: What stands first; ``None`` for the bare model.
+            token_ids: The text; one token at least is always left to read.
+            allow_other_model: Part of the key: what was let in by opt-in opens no door for a request without it.
         """
-        # A prefix let in by opt-in must not open the door for a request without it.
-        fingerprint = soft_prompt.manifest.base_model.fingerprint if soft_prompt.manifest else ""
-        key = (soft_prompt.content_hash + fingerprint, allow_other_model)
-        prefix = self._kept.pop(key, None)
-        found = prefix is not None
-        if prefix is None:
-            prefix = compile_prefix(self._model, soft_prompt, allow_other_model=allow_other_model)
-        if prefix.num_bytes > self._max_bytes:  # keeping it would only push out all others
-            return prefix, found
-        self._kept[key] = prefix
-        total = self.num_bytes
-        while total > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            total -= dropped.num_bytes
-        return prefix, found
+        root = self._roots.get(_name(soft_prompt, allow_other_model=allow_other_model))
+        if root is None:
+            return FoundHead()
+        way, matched = root.follow(token_ids[: len(token_ids) - 1])
+        self._touch(way[-1][0] if way else root)
+        parts = [root.prefix] if root.prefix.compiled else []
+        parts += [run.prefix.cut(0, agreeing, copy=False) for run, agreeing in way]
+        return FoundHead(tuple(parts), root.prefix.length, matched)
+
+    def keep(
+        self,
+        soft_prompt: SoftPrompt | None,
+        token_ids: Sequence[int],
+        *,
+        soft: KVPrefix | None,
+        text: Callable[[int, int], KVPrefix] | None,
+        allow_other_model: bool = False,
+    ) -> None:
+        """Keep what was read, as far as it is new.
+
+        Args:
+            soft_prompt: What stood first.
+            token_ids: The text after it.
+            soft: The compiled soft prompt; without it nothing is kept of a soft prompt that is not there (any more).
+            text: Gives the keys and values of the text from one token to another, to be copied; ``None`` when the
+                model's cache can't be cut.
+            allow_other_model: As in `find`.
+        """
+        name = _name(soft_prompt, allow_other_model=allow_other_model)
+        root = self._roots.get(name)
+        if root is None:
+            if soft is None and soft_prompt is not None:
+                return
+            root = self._add(Run((), soft or KVPrefix(0), name=name))
+            if root is None:
+                return
+        if text is None:
+            self._touch(root)
+            return
+        way, matched = root.follow(token_ids)
+        last, agreeing = way[-1] if way else (root, 0)
+        if len(token_ids) - matched >= SHORTEST_RUN:
+            if way and agreeing < len(last.token_ids):
+                last = self._split(last, agreeing)
+            added = self._add(Run(tuple(token_ids[matched:]), text(matched, len(token_ids)).copied(), last))
+            last = added or last
+        if last in self._runs:
+            self._touch(last)
+
+    def _touch(self, run: Run) -> None:
+        """Mark as just used; ancestors after their descendants, so that they go later."""
+        for one in run.ancestry():
+            self._runs.move_to_end(one)
+
+    def _add(self, run: Run) -> Run | None:
+        size, chain = run.prefix.num_bytes, list(run.ancestry())[1:]
+        if size + sum(one.prefix.num_bytes for one in chain) > self._max_bytes:
+            return None
+        for one in chain:  # What it hangs on must not be pushed out to make room for it.
+            self._runs.move_to_end(one)
+        while self._num_bytes + size > self._max_bytes:
+            self._drop_oldest()
+        if run.parent is None:
+            self._roots[run.name] = run  # type: ignore[index]
+        else:
+            run.parent.children[run.token_ids[0]] = run
+        self._runs[run] = None
+        self._num_bytes += size
+        self._touch(run)
+        return run
+
+    def _split(self, run: Run, at: int) -> Run:
+        upper = run.split(at)
+        self._runs[upper] = None
+        self._touch(run)
+        return upper
+
+    def _drop_oldest(self) -> None:
+        run, _ = self._runs.popitem(last=False)
+        self._num_bytes -= run.prefix.num_bytes
+        if run.parent is None:
+            del self._roots[run.name]  # type: ignore[arg-type]
+        else:
+            del run.parent.children[run.token_ids[0]]
+
+
+def _name(soft_prompt: SoftPrompt | None, *, allow_other_model: bool) -> _Name:
+    if soft_prompt is None:
+        return _BARE
+    made_for = soft_prompt.manifest.base_model.fingerprint if soft_prompt.manifest else ""
+    return soft_prompt.content_hash, made_for, allow_other_model
+
+
+__all__ = ["SHORTEST_RUN", "FoundHead", "PrefixStore"]

@@ -62,18 +62,30 @@ def test_a_fault_in_prefill_fails_that_request_alone_with_its_cause(new_engine: 
         assert [list(running[n].result().token_ids) for n in (0, 2)] == [expected] * 2
 
 
-def test_a_fault_in_a_shared_step_fails_its_rows_and_later_requests_are_served(new_engine: NewEngine) -> None:
+def test_a_step_that_is_too_big_for_the_machine_is_taken_again_in_halves_and_nobody_fails(new_engine: NewEngine) -> None:
+    """Out of memory with two rows at once, say."""
     model = build("llama")
     engine = new_engine(model)
     with raising(model, rows=2):
-        pair = [engine.submit(tokens(5), settings=GenerationSettings(max_new_tokens=400)) for _ in range(2)]
-        for generation in pair:
-            with pytest.raises(RequestFailedError) as caught:
-                generation.result()
-            assert isinstance(caught.value.__cause__, FaultError)
-        wait_until_idle(engine)
-        assert list(engine.submit(tokens(5), settings=NEW).result().token_ids) == generate(model, tokens(5), new=10)
-    assert list(engine.submit(tokens(5), settings=NEW).result().token_ids) == generate(model, tokens(5), new=10)
+        pair = [engine.submit(tokens(5, seed), settings=NEW) for seed in (1, 2)]
+        answers = [list(generation.result().token_ids) for generation in pair]
+    assert answers == [generate(model, tokens(5, seed), new=10) for seed in (1, 2)]
+
+
+def test_a_fault_of_one_row_in_a_shared_step_fails_that_row_alone(new_engine: NewEngine) -> None:
+    model = build("llama")
+    engine = new_engine(model)
+    texts = [tokens(5, seed) for seed in (1, 2, 3)]
+    whole = [generate(model, ids, new=10) for ids in texts]
+    fatal = next(token for token in whole[1][2:] if token not in {*whole[0], *whole[2], *texts[0], *texts[1], *texts[2]})
+    with raising(model, with_token=fatal):
+        running = [engine.submit(ids, settings=NEW) for ids in texts]
+        with pytest.raises(RequestFailedError) as caught:
+            running[1].result()
+        assert isinstance(caught.value.__cause__, FaultError)
+        assert [list(running[n].result().token_ids) for n in (0, 2)] == [whole[0], whole[2]]
+    wait_until_idle(engine)
+    assert list(engine.submit(texts[1], settings=NEW).result().token_ids) == whole[1]
 
 
 def test_tokens_that_came_before_the_fault_are_still_handed_out(new_engine: NewEngine) -> None:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from langchain_softprompt.decode import new_row_store, prefill
+from langchain_softprompt.decode import new_row_store
 from langchain_softprompt.decode.merged import MergedRows
 from langchain_softprompt.decode.separate import SeparateRows
 from langchain_softprompt.prefix import compile_prefix
+from tests.reading import prefill
 from tests.unit_tests.engine.tiny import MERGED, SEPARATE, build, embedding_prompt, generate, shared, tokens
 
 # Batched and single matrix products round differently; logits here are of size 1 to 10.
@@ -74,19 +75,19 @@ def test_a_rows_own_cache_can_be_taken_out_of_the_merged_one(family: str) -> Non
 
 
 @torch.inference_mode()
-def test_the_merged_cache_is_rebuilt_only_when_rows_join_or_leave() -> None:
-    store = MergedRows(shared("llama"))
-    for row in range(2):
+def test_rows_join_leave_and_step_within_the_same_buffers() -> None:
+    store = MergedRows(shared("llama"), max_rows=4)
+    for row in range(3):
         one = _Alone("llama", 4 + row, 0)
         store.add(row, one.cache, one.length)
-    store.step({0: 1, 1: 2})
+    store.step({0: 1, 1: 2, 2: 3})
     cache = store._cache
-    store.step({0: 1, 1: 2})
-    assert store._cache is cache
     store.remove(1)
-    store.step({0: 1})
-    assert store._cache is not cache
-    assert store._width == store._lengths[0] == 4 + 3
+    one = _Alone("llama", 12, 0)
+    store.add(3, one.cache, one.length)
+    store.step({0: 1, 2: 2, 3: 3})
+    assert store._cache is cache
+    assert [store.length(row) for row in (0, 2, 3)] == [6, 8, 13]
 
 
 @torch.inference_mode()

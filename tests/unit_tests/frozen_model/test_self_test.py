@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Cache, OPTConfig
 
-from langchain_softprompt.decode.prefill import prefill
 from langchain_softprompt.errors import FrozenModelError, ModelMismatchError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.frozen_model.self_test import continues_from_prefix
+from langchain_softprompt.frozen_model.self_test import CacheUse, choose_cache_use
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.peft_format import read_config
 from langchain_softprompt.testing import tiny_soft_prompt
+from tests.reading import prefill
 from tests.tiny import CONTINUING, NATIVE, frozen, random_model
 
 _TEXT = [5, 200, 31, 64, 7, 90, 120, 33]
@@ -59,7 +59,7 @@ def test_models_with_other_state_need_their_native_cache_and_the_log_says_so(fam
     assert not model.reuses_prefix
     (message,) = _ours(caplog)
     assert type(model.model).__name__ in message
-    assert "soft prompts are read again with each request" in message
+    assert "native caches" in message
 
 
 @pytest.mark.parametrize("family", CONTINUING)
@@ -73,7 +73,7 @@ def test_a_passing_self_test_warns_of_nothing(family: str, caplog: pytest.LogCap
 @pytest.mark.parametrize("family", CONTINUING)
 def test_half_precision_passes_the_self_test_too(family: str, dtype: torch.dtype) -> None:
     model: Any = random_model(family)
-    assert continues_from_prefix(model.to(dtype).eval())
+    assert choose_cache_use(model.to(dtype).eval()) is CacheUse.SLOTTED
 
 
 def test_the_self_test_leaves_the_global_random_numbers_alone() -> None:
@@ -81,7 +81,7 @@ def test_the_self_test_leaves_the_global_random_numbers_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    continues_from_prefix(model)
+    choose_cache_use(model)
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -1,0 +1,133 @@
+"""Reader: prompts become rows, on top of what was read before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from langchain_softprompt.decode import Prefill, RowStore
+from langchain_softprompt.engine.request import Request
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import (
+    KeyValues,
+    KVPrefix,
+    PrefixStore,
+    check_finite,
+    compile_segments,
+    non_finite_answers,
+    soft_segment,
+)
+from langchain_softprompt.sampling import Sampler
+
+
+class Reader:
+    """Reads prompts chunk by chunk and remembers them for requests that start alike.
+
+    Args:
+        model: The frozen model.
+        max_bytes: Most memory for what is remembered.
+    """
+
+    def __init__(self, model: FrozenModel, max_bytes: int) -> None:
+        self._model = model
+        self._max_bytes = max_bytes
+        self._prefixes = PrefixStore(model, max_bytes)
+
+    @property
+    def prefixes(self) -> PrefixStore:
+        """What is remembered."""
+        return self._prefixes
+
+    def advance(self, request: Request, limit: int) -> tuple[int, Tensor | None]:
+        """Read on in a prompt.
+
+        Args:
+            request: The request; its first call looks up what of its prompt is known.
+            limit: Most positions to read.
+
+        Returns:
+            How many positions were read, and once the prompt is done the logits after it, else ``None``.
+
+        Raises:
+            ModelMismatchError: The soft prompt does not belong to this model.
+            NonFiniteSoftPromptError: It overflows in the model's dtype.
+        """
+        if request.prefill is None:
+            request.prefill = self._start(request)
+        before = request.prefill.remaining
+        logits = request.prefill.advance(limit)
+        return before - request.prefill.remaining, logits
+
+    def hand_over(self, request: Request, logits: Tensor, rows: RowStore) -> None:
+        """Remember a prompt that was read to its end and give its row to the rows that decode.
+
+        Raises:
+            NonFiniteSoftPromptError: With this soft prompt, read for the first time, the model makes NaN or Inf; nothing
+                is remembered of it.
+        """
+        prefill = request.prefill
+        if prefill is None:
+            msg = "The prompt was not read."
+            raise RuntimeError(msg)
+        finite = bool(torch.isfinite(logits.max()))
+        if request.soft_prompt is not None and request.soft is None:
+            if not finite:
+                raise non_finite_answers()
+            request.soft = self._compiled(prefill, request.generation.virtual_tokens)
+        if finite:
+            self._keep(request, request.token_ids, prefill)
+        rows.add(request.row, prefill.cache, prefill.length, request.size)
+        request.prefill = None
+
+    def keep_answer(self, request: Request, answer: tuple[int, ...], rows: RowStore) -> None:
+        """Remember the answer after its prompt: the next turn of a chat or an agent starts with both."""
+        read = rows.length(request.row) - request.generation.virtual_tokens - len(request.token_ids)
+        self._keep(request, request.token_ids + answer[:read], rows)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._prefixes = PrefixStore(self._model, self._max_bytes)
+
+    def _start(self, request: Request) -> Prefill:
+        request.sampler = Sampler(request.settings, request.token_ids)
+        prompt, allow = request.soft_prompt, request.allow_other_model
+        found = self._prefixes.find(prompt, request.token_ids, allow_other_model=allow)
+        request.generation.cached_tokens = found.virtual_tokens + found.text_tokens
+        text = request.token_ids[found.text_tokens :]
+        if prompt is None or found.virtual_tokens:
+            request.soft = found.parts[0] if prompt is not None else None
+            return Prefill(self._model, found.parts, token_ids=text)
+        segment = soft_segment(self._model, prompt, allow_other_model=allow)
+        if isinstance(segment, KeyValues):
+            return Prefill(self._model, [compile_segments(self._model, [segment])], token_ids=text)
+        return Prefill(self._model, soft_rows=segment.rows, token_ids=text)
+
+    def _compiled(self, prefill: Prefill, length: int) -> KVPrefix | None:
+        """The soft prompt's part of what was read; ``None`` where the model has to read it each time."""
+        part = prefill.positions(0, length)
+        soft = part.copied() if part is not None else KVPrefix(length, snapshot=prefill.snapshot) if prefill.snapshot else None
+        if soft is not None:
+            check_finite(soft)
+        return soft
+
+    def _keep(self, request: Request, token_ids: tuple[int, ...], read: Prefill | RowStore) -> None:
+        virtual = request.generation.virtual_tokens
+
+        def text(start: int, end: int) -> KVPrefix:
+            part = (
+                read.positions(virtual + start, virtual + end)
+                if isinstance(read, Prefill)
+                else read.positions(request.row, virtual + start, virtual + end)
+            )
+            return part or KVPrefix(0)
+
+        self._prefixes.keep(
+            request.soft_prompt,
+            token_ids,
+            soft=request.soft,
+            text=text if self._model.reuses_prefix else None,
+            allow_other_model=request.allow_other_model,
+        )
+
+
+__all__ = ["Reader"]

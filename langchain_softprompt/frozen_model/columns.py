@@ -1,0 +1,129 @@
+"""ColumnCache: keys and values in buffers made once, written in place, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from transformers import Cache, DynamicLayer
+
+KeysAndValues = tuple[Tensor, Tensor]
+
+
+@dataclass(slots=True)
+class Window:
+    """The part of the buffers that the next forward sees; one for all layers, so that moving on is one assignment.
+
+    Attributes:
+        rows: Which slots take part.
+        start: First column in sight.
+        end: Where the next forward writes.
+    """
+
+    rows: slice
+    start: int = 0
+    end: int = 0
+
+
+class ColumnLayer(DynamicLayer):
+    """One layer's buffers, each ``[slots, kv_heads, capacity, dim]``.
+
+    A growing cache copies all keys and values at each step; here only the new column is written.
+    """
+
+    def __init__(self, window: Window, slots: int, capacity: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._window = window
+        self._slots = slots
+        self._capacity = capacity
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Make the buffers in the shape of the first keys and values."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            states.new_empty(self._slots, states.shape[1], self._capacity, states.shape[3]) for states in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> KeysAndValues:
+        """Write the new columns of the rows in sight and return all their columns."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        window, (keys, values) = self._window, self.buffers()
+        last = window.end + key_states.shape[-2]
+        keys[window.rows, :, window.end : last] = key_states
+        values[window.rows, :, window.end : last] = value_states
+        return keys[window.rows, :, window.start : last], values[window.rows, :, window.start : last]
+
+    def buffers(self) -> KeysAndValues:
+        """The whole buffers."""
+        if self.keys is None or self.values is None:
+            msg = "The layer has read nothing yet."
+            raise TypeError(msg)
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """How many columns are in sight, before the new ones."""
+        return self._window.end - self._window.start
+
+
+class ColumnCache(Cache):
+    """A cache of `slots` rows and `capacity` columns, to hand to a transformers model.
+
+    Only the window in sight counts as its contents; `window` is moved by the owner, after a forward has succeeded, so
+    a forward that failed half way has changed nothing that a second try would see.
+
+    Args:
+        slots: Rows.
+        capacity: Columns.
+    """
+
+    def __init__(self, slots: int, capacity: int) -> None:
+        self.slots = slots
+        self.capacity = capacity
+        self.window = Window(slice(0, slots))
+        super().__init__(layer_class_to_replicate=partial(ColumnLayer, self.window, slots, capacity))  # type: ignore[arg-type]
+
+    def filled(self) -> Iterator[tuple[int, ColumnLayer]]:
+        """The layers that hold something; where layers share keys and values, some never do."""
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, ColumnLayer) and layer.is_initialized:
+                yield index, layer
+
+    def write(self, index: int, slot: int, start: int, keys: Tensor, values: Tensor) -> None:
+        """Put keys and values, each ``[kv_heads, length, dim]``, into the columns of one slot from `start` on.
+
+        What lies to the left of a first write must be cleared: see `clear_left`.
+        """
+        while len(self.layers) <= index:
+            self.layers.append(ColumnLayer(self.window, self.slots, self.capacity))
+        layer: Any = self.layers[index]
+        if not layer.is_initialized:
+            layer.lazy_initialization(keys[None], values[None])
+        for buffer, states in zip(layer.buffers(), (keys, values), strict=True):
+            buffer[slot, :, start : start + states.shape[1]] = states
+
+    def clear_left(self, slot: int, end: int) -> None:
+        """Zero the columns to the left of a row: a masked column counts nothing, but nothing times NaN is NaN."""
+        for _, layer in self.filled():
+            for buffer in layer.buffers():
+                buffer[slot, :, :end] = 0
+
+    def read(self, slot: int, start: int, end: int) -> dict[int, KeysAndValues]:
+        """Columns of one slot, by layer, each ``[kv_heads, length, dim]``; views, not copies."""
+        parts = {}
+        for index, layer in self.filled():
+            keys, values = layer.buffers()
+            parts[index] = (keys[slot, :, start:end], values[slot, :, start:end])
+        return parts
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory the buffers take."""
+        return sum(buffer.numel() * buffer.element_size() for _, layer in self.filled() for buffer in layer.buffers())
+
+
+__all__ = ["ColumnCache", "ColumnLayer", "KeysAndValues", "Window"]
