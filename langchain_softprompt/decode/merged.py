@@ -30,11 +30,13 @@ class MergedRows:
     Args:
         model: The frozen model.
         max_rows: Slots are doubled when they run out, up to this number.
+        max_columns: Most columns of all slots together; one row more than there are always gets a slot.
     """
 
-    def __init__(self, model: FrozenModel, max_rows: int = 1) -> None:
+    def __init__(self, model: FrozenModel, max_rows: int = 1, max_columns: int | None = None) -> None:
         self._model = model
         self._max_rows = max_rows
+        self._max_columns = max_columns
         self._slots: list[int] = []
         self._lengths: dict[int, int] = {}
         self._needed: dict[int, int] = {}
@@ -134,11 +136,12 @@ class MergedRows:
         """See to it that one more row fits."""
         count = len(self._slots) + 1
         needed = max([needed, *self._needed.values()])
-        slots, cache = self._cache.slots, self._cache
-        if not self._slots or count > slots or needed > cache.capacity or length > cache.window.end:
-            if count > slots:
-                slots = max(count, min(2 * slots, self._max_rows))
-            self._lay_out(slots, needed, longest=length)
+        cache = self._cache
+        if not self._slots or count > cache.slots or needed > cache.capacity or length > cache.window.end:
+            slots = min(2 * cache.slots, self._max_rows) if count > cache.slots else cache.slots
+            if self._max_columns is not None:
+                slots = min(slots, self._max_columns // (needed + SPARE_COLUMNS))
+            self._lay_out(max(slots, count), needed, longest=length)
 
     def _lay_out(self, slots: int, needed: int, longest: int = 0) -> None:
         """Copy the rows into new buffers, layer by layer, so that at most one layer is held twice."""

@@ -62,9 +62,9 @@ class RowStore(Protocol):
         ...
 
 
-def new_row_store(model: FrozenModel, max_rows: int = 1) -> RowStore:
+def new_row_store(model: FrozenModel, max_rows: int = 1, max_columns: int | None = None) -> RowStore:
     """The store for a model: slotted where its cache is plain keys and values, else one native cache a row."""
-    return MergedRows(model, max_rows) if model.reuses_prefix else SeparateRows(model)
+    return MergedRows(model, max_rows, max_columns) if model.reuses_prefix else SeparateRows(model)
 
 
 __all__ = ["RowStore", "new_row_store"]

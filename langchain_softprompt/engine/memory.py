@@ -34,6 +34,11 @@ class RowBudget:
             per_position = numbers * model.dtype.itemsize
         return cls(limits.max_tokens, limits.row_cache_bytes, per_position)
 
+    @property
+    def max_columns(self) -> int | None:
+        """The memory as positions; ``None`` when the model's native cache decides."""
+        return self.max_bytes // self.bytes_per_position if self.bytes_per_position else None
+
     def fits(self, rows: int, longest: int) -> bool:
         """Whether so many rows, the longest of such a length, can run together."""
         if self.max_tokens is not None and rows * longest > self.max_tokens:

@@ -34,7 +34,7 @@ class Worker:
     def __init__(self, model: FrozenModel, limits: EngineLimits, budget: RowBudget) -> None:
         self._chunk = limits.prefill_chunk
         self._reader = Reader(model, limits.prefix_cache_bytes)
-        self._rows: RowStore = new_row_store(model, limits.max_rows)
+        self._rows: RowStore = new_row_store(model, limits.max_rows, budget.max_columns)
         self._reading: deque[Request] = deque()
         self._decoding: dict[int, Request] = {}
         self._scheduler: Scheduler[Request] = Scheduler(

@@ -74,7 +74,8 @@ def test_usage_counts_text_virtual_and_cached_tokens(llm: ChatSoftPrompt) -> Non
     size = bare["input_tokens"] + 6
     counted = {"input_tokens": size, "output_tokens": MAX_TOKENS, "total_tokens": size + MAX_TOKENS}
     assert first == {**counted, "input_token_details": {"cache_read": 0}}
-    assert second == {**counted, "input_token_details": {"cache_read": 6}}
+    # The second time only the last token of the prompt is read: without it there would be nothing to go on from.
+    assert second == {**counted, "input_token_details": {"cache_read": size - 1}}
 
 
 def test_counting_tokens_agrees_with_usage(llm: ChatSoftPrompt, expected: Expected) -> None:
