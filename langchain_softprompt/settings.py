@@ -183,3 +183,17 @@ class TrainingSettings(_Settings):
         )
         _require(_is_number(self.clip_norm) and self.clip_norm > 0, "clip_norm", "a number above 0", self.clip_norm)
         _require(_is_int(self.seed) and self.seed >= 0, "seed", "an integer of at least 0", self.seed)
+
+
+QUANTIZATIONS = ("int8",)
+
+
+def check_quantization(quantization: str | None) -> None:
+    """Refuse a quantization there is not.
+
+    Raises:
+        InvalidSettingsError: It is not ``None`` and none of `QUANTIZATIONS`.
+    """
+    if quantization is not None and quantization not in QUANTIZATIONS:
+        msg = f"quantization: expected None or one of {', '.join(QUANTIZATIONS)}, found {quantization!r}."
+        raise InvalidSettingsError(msg)

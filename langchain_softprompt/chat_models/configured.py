@@ -23,7 +23,7 @@ from langchain_softprompt.chat_models.arguments import (
 )
 from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.chat_models.shelf import SHELF
-from langchain_softprompt.settings import EngineLimits, GenerationSettings
+from langchain_softprompt.settings import EngineLimits, GenerationSettings, check_quantization
 
 if TYPE_CHECKING:
     from langchain_softprompt.chat_models.ports import EnginePort
@@ -55,6 +55,9 @@ class ConfiguredChat(BaseChatModel):
 
     device: str = "auto"
     """Where the weights go: ``"auto"`` or a torch device."""
+
+    quantization: str | None = None
+    """``"int8"`` computes in eight bits on the CPU: several times quicker, with slightly different answers."""
 
     soft_prompt: SoftPromptChoice = None
     """The soft prompt: ``"org/name@revision#subfolder"`` on the Hub, a folder, or a loaded `SoftPrompt`.
@@ -137,6 +140,7 @@ class ConfiguredChat(BaseChatModel):
         """What can be checked without reading a file."""
         check_choice(self.soft_prompt)
         self._settings({})
+        check_quantization(self.quantization)
         check_stop(self.stop)
         check_timeout(self.timeout)
 

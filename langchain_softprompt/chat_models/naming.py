@@ -49,6 +49,7 @@ class NamedChat(ConfiguredChat):
             "gguf_file": self.gguf_file,
             "dtype": self.dtype,
             "device": self.device,
+            "quantization": self.quantization,
             **facts,
             "allow_other_model": arguments.get("allow_other_model", self.allow_other_model),
             "temperature": settings.temperature,
@@ -90,7 +91,13 @@ class NamedChat(ConfiguredChat):
         from langchain_softprompt.engine import get_engine  # brings in torch, so not before the first call
 
         return get_engine(
-            self.model, revision=self.revision, gguf_file=self.gguf_file, dtype=self.dtype, device=self.device, limits=self.engine_limits
+            self.model,
+            revision=self.revision,
+            gguf_file=self.gguf_file,
+            dtype=self.dtype,
+            device=self.device,
+            quantization=self.quantization,
+            limits=self.engine_limits,
         )
 
     @override

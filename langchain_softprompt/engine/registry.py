@@ -13,7 +13,7 @@ from langchain_softprompt.errors import EngineClosedError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import EngineLimits
 
-_Key = tuple[str, str | None, str | None, str, str]
+_Key = tuple[str, str | None, str | None, str, str, str | None]
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +41,7 @@ def get_engine(
     gguf_file: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
+    quantization: str | None = None,
     limits: EngineLimits | None = None,
 ) -> Engine:
     """The process's engine for a frozen model; the model is loaded by the first call that asks for it.
@@ -48,11 +49,12 @@ def get_engine(
     Threads that ask at once share one load. A failed load is not remembered.
 
     Args:
-        model: Name or folder, as `FrozenModel.load` takes it, as do the next four.
+        model: Name or folder, as `FrozenModel.load` takes it, as do the next five.
         revision: Branch, tag or commit.
         gguf_file: Name of a GGUF file.
         dtype: Type of the weights.
         device: Where to put them.
+        quantization: ``"int8"``, or ``None`` for weights as they are.
         limits: How much the engine may hold; ``None`` takes what there is.
 
     Raises:
@@ -62,12 +64,14 @@ def get_engine(
     """
     if _registry.forked:
         raise EngineClosedError(FORKED)
-    key = (_name(model), revision, gguf_file, str(dtype).removeprefix("torch."), str(device))
+    key = (_name(model), revision, gguf_file, str(dtype).removeprefix("torch."), str(device), quantization)
     with _registry.lock:
         place = _registry.places.setdefault(key, _Place())
     with place.lock:
         if place.engine is None or place.engine.closed:
-            frozen = FrozenModel.load(model, revision=revision, gguf_file=gguf_file, dtype=dtype, device=device)
+            frozen = FrozenModel.load(
+                model, revision=revision, gguf_file=gguf_file, dtype=dtype, device=device, quantization=quantization, packed=True
+            )
             place.engine = Engine(frozen, limits)
         engine = place.engine
     if limits is not None and limits != engine.limits:

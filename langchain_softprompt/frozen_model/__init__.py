@@ -2,6 +2,7 @@
 
 Files:
     model.py        FrozenModel: model, tokenizer, dtype, device, fingerprint
+    loading.py      a folder becomes a transformers model: which dtype, which device, what is refused
     sources.py      a name becomes a local folder: embedded, folder, GGUF file, Hub id
     gguf.py         a GGUF file becomes a transformers folder, once
     fingerprint.py  what identifies a set of weights

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import gc
 import logging
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Cache, DynamicCache
-from transformers.utils import logging as transformers_logging
+from transformers import Cache, DynamicCache
 
-from langchain_softprompt.errors import FrozenModelError, SoftPromptError
+from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model.fingerprint import fingerprint
+from langchain_softprompt.frozen_model.loading import choose_device, choose_dtype, read_model, refuse_encoder_decoder
 from langchain_softprompt.frozen_model.one_row import read_row
 from langchain_softprompt.frozen_model.self_test import CacheUse, choose_cache_use
 from langchain_softprompt.frozen_model.sources import ModelSource, find_model
+from langchain_softprompt.settings import check_quantization
+from langchain_softprompt.weights import pack_linears
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class FrozenModel:
@@ -38,7 +35,9 @@ class FrozenModel:
         tokenizer: Its tokenizer; ``None`` only for a model wrapped without one.
         name: What the model is called in messages, manifests and traces.
         revision: Commit on the Hub; ``None`` for local files.
-        dtype: Type of the weights in memory.
+        dtype: Type of the weights in memory; of what is computed with, when they are quantized.
+        quantization: ``"int8"``, or ``None`` for weights as they were stored.
+        packed: Whether the weights are laid out for serving, which leaves them without gradients.
         device: Where the weights are.
         reuses_prefix: Whether a compiled prefix of keys and values can be continued and rows decode together, found
             out by the load-time self-test. When False, soft prompts made of keys and values are refused, and
@@ -46,13 +45,26 @@ class FrozenModel:
             are read again with each request.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, source: ModelSource) -> None:
-        _refuse_encoder_decoder(model.config, source.name)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        source: ModelSource,
+        *,
+        quantization: str | None = None,
+        packed: bool = False,
+    ) -> None:
+        refuse_encoder_decoder(model.config, source.name)
         config = model.config.get_text_config()
         model.eval()
         model.requires_grad_(requires_grad=False)
         self.model = model
         self.tokenizer = tokenizer
+        self.quantization = quantization
+        self.packed = False
+        if packed or quantization is not None:
+            self.fingerprint = fingerprint(model)  # of the weights as they were made, which soft prompts know
+            self.packed = pack_linears(model, quantization).packed > 0
         self.name = source.name
         self.revision = source.revision
         self.folder = source.folder
@@ -63,13 +75,22 @@ class FrozenModel:
         self.num_layers: int = config.num_hidden_layers
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
-        cache_use = choose_cache_use(model)
+        # Eight bits round the same number differently in different passes, as half precision does.
+        cache_use = choose_cache_use(model, tolerance=0.15 if quantization is not None else None)
         self.reuses_prefix = cache_use is CacheUse.SLOTTED
         self.snapshots_prefix = cache_use is CacheUse.SNAPSHOT
 
     @classmethod
     def load(
-        cls, source: str | Path, *, revision: str | None = None, gguf_file: str | None = None, dtype: str = "auto", device: str = "auto"
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        gguf_file: str | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        quantization: str | None = None,
+        packed: bool = False,
     ) -> Self:
         """Load a model and its tokenizer from files on this machine, fetching them from the Hub where needed.
 
@@ -80,39 +101,29 @@ class FrozenModel:
             dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"`` takes the checkpoint's own, and float32 on
                 a CPU that has no fast path for it.
             device: A torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+            quantization: ``"int8"`` rounds the weights of linear layers to eight bits and multiplies in eight bits, on the
+                CPU. Soft prompts made on the full weights still fit; their answers change a little.
+            packed: Lay the weights out for serving where that is quicker; the model can't be trained on then.
 
         Raises:
             FrozenModelError: The model can't be found, loaded or served. Only safetensors weights are read, and code
                 inside a model repository is never run.
         """
         place = choose_device(device)
+        check_quantization(quantization)
+        if quantization is not None and device == "auto":
+            place = torch.device("cpu")
         if dtype != "auto":
             choose_dtype(dtype, None, place)  # before anything is fetched
         found = find_model(source, revision=revision, gguf_file=gguf_file)
-        try:
-            config = AutoConfig.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
-            _refuse_encoder_decoder(config, found.name)
-            wanted = choose_dtype(dtype, getattr(config, "dtype", None), place)
-            with _quiet_progress_bars():
-                loaded: Any = AutoModelForCausalLM.from_pretrained(
-                    found.folder,
-                    config=config,
-                    dtype=wanted,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    output_loading_info=True,
-                )
-            model, report = loaded
-            _refuse_missing_weights(report["missing_keys"], found)
-            tokenizer = AutoTokenizer.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
-            model = model.to(place)
-        except SoftPromptError:
-            raise
-        except Exception as error:  # A broken folder surfaces as almost any error of transformers, safetensors or tokenizers.
-            msg = f"Can't load the model {found.name!r} from {found.folder}: {error}"
-            raise FrozenModelError(msg) from error
-        return cls(model, tokenizer, found)
+        model, tokenizer = read_model(found, dtype=dtype, device=place)
+        if packed and quantization is None:
+            try:
+                return cls(model, tokenizer, found, packed=True)
+            except FrozenModelError as error:  # Some models look into their linear layers.
+                logger.warning("%s is served without packed weights: %s", found.name, error)
+                model, tokenizer = read_model(found, dtype=dtype, device=place)
+        return cls(model, tokenizer, found, quantization=quantization)
 
     @classmethod
     def wrap(
@@ -171,55 +182,8 @@ class FrozenModel:
         gc.collect()
 
     def __repr__(self) -> str:
-        return f"FrozenModel({self.name!r}, {str(self.dtype).removeprefix('torch.')}, {self.device})"
-
-
-def _refuse_encoder_decoder(config: PretrainedConfig, name: str) -> None:
-    if config.is_encoder_decoder:
-        msg = f"{name} is an encoder-decoder model; soft prompts here need a decoder-only (causal) language model."
-        raise FrozenModelError(msg)
-
-
-def _refuse_missing_weights(missing: set[str], found: ModelSource) -> None:
-    """Transformers fills what is missing with random numbers and only warns."""
-    if missing:
-        msg = (
-            f"The model {found.name!r} in {found.folder} lacks {len(missing)} of its weights, {min(missing)!r} among them. Fetch it again."
-        )
-        raise FrozenModelError(msg)
-
-
-def choose_device(device: str) -> torch.device:
-    """Turn ``"auto"`` into the best device here; refuse one that is not here."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        msg = f"The device {device!r} can't be used here: {error}"
-        raise FrozenModelError(msg) from error
-    return place
-
-
-def choose_dtype(dtype: str, stored: Any, device: torch.device) -> torch.dtype:
-    """Turn ``"auto"`` into the checkpoint's own dtype, or float32 where a CPU would compute that one slowly."""
-    if dtype != "auto":
-        if dtype not in _DTYPES:
-            msg = f"Unknown dtype {dtype!r}. Use one of: auto, {', '.join(_DTYPES)}."
-            raise FrozenModelError(msg)
-        return _DTYPES[dtype]
-    own = _DTYPES.get(str(stored).removeprefix("torch."), torch.float32)
-    if device.type == "cpu" and not (own == torch.bfloat16 and _cpu_multiplies_bfloat16()):
-        return torch.float32
-    return own
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+        kind = self.quantization or str(self.dtype).removeprefix("torch.")
+        return f"FrozenModel({self.name!r}, {kind}, {self.device})"
 
 
 def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int, ...]:
@@ -232,16 +196,4 @@ def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | 
     return tuple(dict.fromkeys(int(token) for token in ids))
 
 
-@contextmanager
-def _quiet_progress_bars() -> Iterator[None]:
-    """A load that takes a second needs no progress bar."""
-    was_on = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_on:
-            transformers_logging.enable_progress_bar()
-
-
-__all__ = ["FrozenModel", "choose_device", "choose_dtype"]
+__all__ = ["FrozenModel"]

@@ -66,6 +66,11 @@ def train(
         InvalidSettingsError: More virtual tokens are asked for than the instructions have.
     """
     settings = settings or TrainingSettings()
+    if model.packed:
+        msg = (
+            f"{model.name} was loaded with weights laid out for serving, which have no gradients. Load it without packed and quantization."
+        )
+        raise FrozenModelError(msg)
     if not model.reuses_prefix:
         msg = f"{model.name} can't continue from keys and values (its load-time self-test failed), so a KV prefix can't be trained on it."
         raise FrozenModelError(msg)

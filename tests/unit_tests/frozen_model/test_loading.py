@@ -13,7 +13,7 @@ from transformers import BartConfig, BartForConditionalGeneration, PreTrainedMod
 
 from langchain_softprompt.errors import FrozenModelError, MissingExtraError, ModelUnavailableError
 from langchain_softprompt.frozen_model import FrozenModel, sources
-from langchain_softprompt.frozen_model.model import choose_dtype
+from langchain_softprompt.frozen_model.loading import choose_dtype
 from langchain_softprompt.testing import save_tiny_model, tiny_model, tiny_tokenizer
 from tests.tiny import random_model
 

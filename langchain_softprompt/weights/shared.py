@@ -1,0 +1,77 @@
+"""SharedLinear: a linear layer whose product is computed together with its siblings'."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Weight(Protocol):
+    """What multiplies."""
+
+    def multiply(self, rows: Tensor) -> Tensor:
+        """Rows ``[..., in_features]`` to ``[..., out_features]``."""
+        ...
+
+
+class PackedLinear(nn.Module):
+    """A linear layer with a packed weight. It has no gradient."""
+
+    def __init__(self, weight: Weight, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self._weight = weight
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Multiply."""
+        return self._weight.multiply(rows)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"{type(self._weight).__name__}, in_features={self.in_features}, out_features={self.out_features}"
+
+
+class SharedProduct:
+    """The last product of siblings that read the same input, handed out piece by piece.
+
+    One large multiplication is quicker than several small ones. A sibling called with the very tensor that the one before
+    it got takes its piece of the product at hand; with any other tensor, everything is computed anew. The product is let go
+    once every sibling has had its piece. Threads don't see each other's.
+    """
+
+    def __init__(self, weight: Weight, sizes: list[int]) -> None:
+        self._weight = weight
+        self._sizes = sizes
+        self._at_hand = threading.local()
+
+    def piece(self, index: int, rows: Tensor) -> Tensor:
+        """One sibling's part of the product."""
+        mine = self._at_hand
+        if getattr(mine, "rows", None) is not rows or index not in mine.pieces:
+            pieces = self._weight.multiply(rows).split(self._sizes, dim=-1)
+            mine.rows, mine.pieces = rows, dict(enumerate(pieces))
+        piece: Tensor = mine.pieces.pop(index)
+        if not mine.pieces:
+            mine.rows = None
+        return piece
+
+
+class SharedLinear(nn.Module):
+    """One sibling."""
+
+    def __init__(self, product: SharedProduct, index: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self._product = product
+        self._index = index
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Multiply, or take what was multiplied already."""
+        return self._product.piece(self._index, rows)
+
+
+__all__ = ["PackedLinear", "SharedLinear", "SharedProduct", "Weight"]
