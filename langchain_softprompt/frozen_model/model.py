@@ -126,7 +126,13 @@ class FrozenModel:
             except FrozenModelError as error:  # Some models look into their linear layers.
                 logger.warning("%s is served without packed weights: %s", found.name, error)
                 model, tokenizer = read_model(found, dtype=dtype, device=place)
-        return cls(model, tokenizer, found, quantization=quantization)
+        try:
+            return cls(model, tokenizer, found, quantization=quantization)
+        except FrozenModelError as error:
+            if quantization is None:
+                raise
+            msg = f"{found.name} can't be served with quantization={quantization!r}: {error} Load it without quantization."
+            raise FrozenModelError(msg) from error
 
     @classmethod
     def wrap(
