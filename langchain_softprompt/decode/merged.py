@@ -40,6 +40,7 @@ class MergedRows:
         self._slots: list[int] = []
         self._lengths: dict[int, int] = {}
         self._needed: dict[int, int] = {}
+        self._lost: dict[int, Exception] = {}
         self._cache = ColumnCache(0, 0)
 
     def __len__(self) -> int:
@@ -52,17 +53,23 @@ class MergedRows:
 
     def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
         """Take over a prefilled row that will grow to `needed` positions."""
-        self._make_room(length, max(needed or 0, length + 1))
-        slot, end = len(self._slots), self._cache.window.end
-        for index, (keys, values) in _positions(cache, 0, 0, length).items():
-            self._cache.write(index, slot, end - length, keys, values)
-        self._cache.clear_left(slot, end - length)
+        try:
+            self._make_room(length, max(needed or 0, length + 1))
+            slot, end = len(self._slots), self._cache.window.end
+            for index, (keys, values) in _positions(cache, 0, 0, length).items():
+                self._cache.write(index, slot, end - length, keys, values)
+            self._cache.clear_left(slot, end - length)
+        except Exception:
+            if not self._slots:
+                self._cache = ColumnCache(0, 0)
+            raise
         self._slots.append(row)
         self._lengths[row] = length
         self._needed[row] = max(needed or 0, length + 1)
 
     def remove(self, row: int) -> None:
         """Free a row; nothing happens when it is not held."""
+        self._lost.pop(row, None)
         if row not in self._lengths:
             return
         del self._lengths[row], self._needed[row]
@@ -78,9 +85,12 @@ class MergedRows:
 
     def step(self, tokens: Mapping[int, int]) -> StepOutcome:
         """Append one token to every row held; see `RowStore.step`."""
+        outcome = StepOutcome(failed={**self._lost})
+        self._lost.clear()
+        if not self._slots:
+            return outcome
         if self._cache.window.end >= self._cache.capacity:
             self._lay_out(self._cache.slots, max(self._needed.values()))
-        outcome = StepOutcome()
         self._step(0, len(self._slots), tokens, outcome)
         self._cache.window.end += 1
         for row in self._slots:
@@ -110,6 +120,7 @@ class MergedRows:
         self._slots.clear()
         self._lengths.clear()
         self._needed.clear()
+        self._lost.clear()
         self._cache = ColumnCache(0, 0)
 
     def _step(self, first: int, last: int, tokens: Mapping[int, int], outcome: StepOutcome) -> None:
@@ -148,15 +159,37 @@ class MergedRows:
         old, longest = self._cache, max([longest, *self._lengths.values()])
         new = ColumnCache(slots, needed + SPARE_COLUMNS)
         new.window.end = longest + SPARE_COLUMNS // 2
-        for index, layer in list(old.filled()):
-            for slot, row in enumerate(self._slots):
-                length = self._lengths[row]
-                keys, values = (buffer[slot, :, old.window.end - length : old.window.end] for buffer in layer.buffers())
-                new.write(index, slot, new.window.end - length, keys, values)
-            layer.reset()
+        try:
+            self._move(old, new)
+        except Exception:  # Out of memory, most likely. The rows must not stay behind in two halves.
+            self._move_back(new, old)
+            raise
         for slot, row in enumerate(self._slots):
             new.clear_left(slot, new.window.end - self._lengths[row])
         self._cache = new
+
+    def _move(self, source: ColumnCache, target: ColumnCache) -> None:
+        for index, layer in list(source.filled()):
+            for slot, row in enumerate(self._slots):
+                length = self._lengths[row]
+                keys, values = (buffer[slot, :, source.window.end - length : source.window.end] for buffer in layer.buffers())
+                target.write(index, slot, target.window.end - length, keys, values)
+            layer.reset()
+
+    def _move_back(self, new: ColumnCache, old: ColumnCache) -> None:
+        """Undo a move that failed half way; when that fails too, the rows are lost, and the next step says so."""
+        try:
+            kept = {index for index, _ in old.filled()}
+            for index, layer in new.filled():
+                if index in kept:  # It was never moved as a whole.
+                    layer.reset()
+            self._move(new, old)
+            for slot, row in enumerate(self._slots):
+                old.clear_left(slot, old.window.end - self._lengths[row])
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is left to serve these rows from.
+            lost = dict.fromkeys(self._slots, error)
+            self.clear()
+            self._lost = lost
 
 
 def _positions(cache: Cache, slot: int, start: int, end: int) -> dict[int, KeysAndValues]:

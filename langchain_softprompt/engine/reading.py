@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -21,6 +23,8 @@ from langchain_softprompt.prefix import (
     soft_segment,
 )
 from langchain_softprompt.sampling import Sampler
+
+logger = logging.getLogger(__name__)
 
 
 class Reader:
@@ -133,10 +137,12 @@ class Reader:
     def _compiled(self, prefill: Prefill, length: int) -> KVPrefix | None:
         """The soft prompt's part of what was read; ``None`` where the model has to read it each time."""
         part = prefill.positions(0, length)
-        soft = part.copied() if part is not None else KVPrefix(length, snapshot=prefill.snapshot) if prefill.snapshot else None
+        soft = part or (KVPrefix(length, snapshot=prefill.snapshot) if prefill.snapshot else None)
         if soft is not None:
             check_finite(soft)
-        return soft
+            with _only_a_favour():
+                return soft.copied() if part is not None else soft
+        return None
 
     def _keep(self, request: Request, token_ids: tuple[int, ...], read: Prefill | RowStore) -> None:
         virtual = request.generation.virtual_tokens
@@ -149,13 +155,23 @@ class Reader:
             )
             return part or KVPrefix(0)
 
-        self._prefixes.keep(
-            request.soft_prompt,
-            token_ids,
-            soft=request.soft,
-            text=text if self._model.reuses_prefix else None,
-            allow_other_model=request.allow_other_model,
-        )
+        with _only_a_favour():
+            self._prefixes.keep(
+                request.soft_prompt,
+                token_ids,
+                soft=request.soft,
+                text=text if self._model.reuses_prefix else None,
+                allow_other_model=request.allow_other_model,
+            )
+
+
+@contextmanager
+def _only_a_favour() -> Iterator[None]:
+    """To remember is a favour to later requests; when it fails, for want of memory say, the one that was read is served."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the answer does not need it.
+        logger.warning("What was read is not remembered: %s: %s", type(error).__name__, error)
 
 
 __all__ = ["Reader"]

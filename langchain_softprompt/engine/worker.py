@@ -197,9 +197,16 @@ def _failure(error: BaseException) -> SoftPromptError:
     _drop_frames(error)
     if isinstance(error, SoftPromptError):
         return error
-    failure = RequestFailedError(f"The model failed while serving this request: {type(error).__name__}: {error}")
+    failure = RequestFailedError(f"The model failed while serving this request: {type(error).__name__}: {_text(error)}")
     failure.__cause__ = error
     return failure
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error that can't speak must not take the engine with it.
+        return "(it has no text)"
 
 
 def _drop_frames(error: BaseException) -> None:
@@ -208,10 +215,14 @@ def _drop_frames(error: BaseException) -> None:
         return
     if not isinstance(error, SoftPromptError):  # Those speak for themselves.
         error.add_note("In the engine's thread:\n" + "".join(traceback.format_exception(error)))
-    link: BaseException | None = error
-    while link is not None:
+    left, seen = [error], {id(error)}  # An error may be its own cause.
+    while left:
+        link = left.pop()
         link.__traceback__ = None
-        link = link.__cause__ or link.__context__
+        for other in (link.__cause__, link.__context__):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                left.append(other)
 
 
 __all__ = ["Worker"]

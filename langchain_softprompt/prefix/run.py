@@ -56,10 +56,11 @@ class Run:
 
     def split(self, at: int) -> Run:
         """Cut the run in two after `at` tokens and return the new first half; memory is copied, so each half can go alone."""
-        upper = Run(self.token_ids[:at], self.prefix.cut(0, at), self.parent)
+        first, second = self.prefix.cut(0, at), self.prefix.cut(at, self.prefix.length)  # All that may fail comes first.
+        upper = Run(self.token_ids[:at], first, self.parent)
         if self.parent is not None:
             self.parent.children[upper.token_ids[0]] = upper
-        self.prefix = self.prefix.cut(at, self.prefix.length)
+        self.prefix = second
         self.token_ids = self.token_ids[at:]
         self.parent = upper
         upper.children[self.token_ids[0]] = self

@@ -4,143 +4,196 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from langchain_softprompt.engine import Generation
-from langchain_softprompt.errors import ModelMismatchError, NonFiniteSoftPromptError, RequestFailedError, SoftPromptError
-from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.engine import Engine, Generation
+from langchain_softprompt.errors import ModelMismatchError, RequestFailedError
+from langchain_softprompt.sampling import Sampler
 from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.peft_format import PromptTuning
 from tests.unit_tests.engine.conftest import NewEngine
-from tests.unit_tests.engine.tiny import build, embedding_prompt, generate, key_value_prompt, tokens, wait_until_idle
+from tests.unit_tests.engine.inside import FAULTS, FaultError, Pass, check_nothing_left, each_pass, failing, replaced
+from tests.unit_tests.engine.tiny import build, embedding_prompt, generate, shared, tokens, wait_until_idle
 
 NEW = GenerationSettings(max_new_tokens=10)
 POISON = 13
 
-
-class FaultError(Exception):
-    def __str__(self) -> str:
-        return "the model is broken"
+Fault = Callable[[], Exception]
+each_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 
 
 @contextmanager
-def raising(model: FrozenModel, *, rows: int | None = None, with_token: int | None = None) -> Iterator[None]:
-    """Forwards raise when they have so many rows, or read that token."""
+def raising(engine: Engine, fault: Fault = FaultError, *, rows: int | None = None, with_token: int | None = None) -> Iterator[list[Pass]]:
+    """Passes raise when they have at least so many rows, or read that token; the list grows by those that did."""
+    raised: list[Pass] = []
 
-    def before(_: nn.Module, __: object, inputs: dict[str, Tensor]) -> None:
-        ids = inputs["input_ids"]
-        if ids is not None and (ids.shape[0] == rows or (with_token is not None and bool((ids == with_token).any()))):
-            raise FaultError
+    def look(one: Pass) -> None:
+        if (rows is not None and one.rows >= rows) or with_token in one.tokens:
+            raised.append(one)
+            raise fault()
 
-    handle = model.model.register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with each_pass(engine, look):
+        yield raised
 
 
 def _clean_tokens(length: int, seed: int) -> list[int]:
     return [token if token != POISON else 1 for token in tokens(length, seed)]
 
 
-def test_a_fault_in_prefill_fails_that_request_alone_with_its_cause(new_engine: NewEngine) -> None:
+@each_fault
+def test_a_fault_in_prefill_fails_that_request_alone_with_its_cause(fault: Fault, new_engine: NewEngine) -> None:
     model = build("llama")
     engine = new_engine(model)
     expected = generate(model, _clean_tokens(5, 1), new=10)
     assert POISON not in expected
-    with raising(model, with_token=POISON):
+    with raising(engine, fault, with_token=POISON):
         running = [engine.submit(ids, settings=NEW) for ids in (_clean_tokens(5, 1), [1, POISON, 2], _clean_tokens(5, 1))]
-        with pytest.raises(RequestFailedError, match="FaultError: the model is broken") as caught:
+        with pytest.raises(RequestFailedError) as caught:
             running[1].result()
-        assert isinstance(caught.value.__cause__, FaultError)
+        assert str(caught.value).endswith(f"{type(fault()).__name__}: {fault()}")
+        assert type(caught.value.__cause__) is type(fault())
         assert [list(running[n].result().token_ids) for n in (0, 2)] == [expected] * 2
+    wait_until_idle(engine)
+    check_nothing_left(engine)
 
 
-def test_a_step_that_is_too_big_for_the_machine_is_taken_again_in_halves_and_nobody_fails(new_engine: NewEngine) -> None:
-    """Out of memory with two rows at once, say."""
+@each_fault
+def test_a_fault_in_a_later_chunk_of_a_prompt_leaves_nothing_of_it_behind(fault: Fault, new_engine: NewEngine) -> None:
+    model = build("llama")
+    engine = new_engine(model, prefill_chunk=8)
+    text = _clean_tokens(40, 3)
+    with raising(engine, fault, with_token=POISON), pytest.raises(RequestFailedError):
+        engine.submit([*text, POISON], soft_prompt=embedding_prompt(5), settings=NEW).result()
+    wait_until_idle(engine)
+    check_nothing_left(engine)
+    answer = engine.submit(text, soft_prompt=embedding_prompt(5), settings=NEW).result()
+    assert list(answer.token_ids) == generate(model, text, embedding_prompt(5), new=10)
+    assert answer.cached_tokens == 0
+
+
+@each_fault
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_step_that_is_too_big_for_the_machine_is_taken_again_in_halves_and_nobody_fails(
+    most: int, fault: Fault, new_engine: NewEngine
+) -> None:
+    """Out of memory with more than so many rows at once, say."""
     model = build("llama")
     engine = new_engine(model)
-    with raising(model, rows=2):
-        pair = [engine.submit(tokens(5, seed), settings=NEW) for seed in (1, 2)]
-        answers = [list(generation.result().token_ids) for generation in pair]
-    assert answers == [generate(model, tokens(5, seed), new=10) for seed in (1, 2)]
+    with raising(engine, fault, rows=most + 1) as raised:
+        running = [engine.submit(tokens(5, seed), settings=NEW) for seed in range(5)]
+        answers = [list(generation.result().token_ids) for generation in running]
+    assert raised
+    assert answers == [generate(model, tokens(5, seed), new=10) for seed in range(5)]
+    wait_until_idle(engine)
+    check_nothing_left(engine)
 
 
-def test_a_fault_of_one_row_in_a_shared_step_fails_that_row_alone(new_engine: NewEngine) -> None:
+@each_fault
+def test_a_fault_of_one_row_in_a_shared_step_fails_that_row_alone(fault: Fault, new_engine: NewEngine) -> None:
     model = build("llama")
     engine = new_engine(model)
     texts = [tokens(5, seed) for seed in (1, 2, 3)]
     whole = [generate(model, ids, new=10) for ids in texts]
     fatal = next(token for token in whole[1][2:] if token not in {*whole[0], *whole[2], *texts[0], *texts[1], *texts[2]})
-    with raising(model, with_token=fatal):
+    with raising(engine, fault, with_token=fatal):
         running = [engine.submit(ids, settings=NEW) for ids in texts]
         with pytest.raises(RequestFailedError) as caught:
             running[1].result()
-        assert isinstance(caught.value.__cause__, FaultError)
+        assert type(caught.value.__cause__) is type(fault())
         assert [list(running[n].result().token_ids) for n in (0, 2)] == [whole[0], whole[2]]
     wait_until_idle(engine)
+    check_nothing_left(engine)
     assert list(engine.submit(texts[1], settings=NEW).result().token_ids) == whole[1]
+
+
+@each_fault
+def test_a_fault_of_one_row_on_native_caches_fails_that_row_alone(fault: Fault, new_engine: NewEngine) -> None:
+    model = build("lfm2")
+    engine = new_engine(model)
+    texts = [tokens(5, seed) for seed in (1, 2, 3)]
+    whole = [generate(model, ids, new=10) for ids in texts]
+    fatal = next(token for token in whole[1][2:] if token not in {*whole[0], *whole[2], *texts[0], *texts[1], *texts[2]})
+    with raising(engine, fault, with_token=fatal):
+        running = [engine.submit(ids, settings=NEW) for ids in texts]
+        with pytest.raises(RequestFailedError):
+            running[1].result()
+        assert [list(running[n].result().token_ids) for n in (0, 2)] == [whole[0], whole[2]]
+    wait_until_idle(engine)
+    check_nothing_left(engine)
+
+
+@each_fault
+def test_a_fault_in_picking_a_token_fails_that_row_alone(fault: Fault, new_engine: NewEngine) -> None:
+    """At its first token, which is picked while others are read, and at one in a step of all rows."""
+    model = shared("llama")
+    engine = new_engine(model)
+    expected = [generate(model, tokens(5, seed), new=10) for seed in range(3)]
+    for fatal in (1, 4):
+        calls: dict[Sampler, int] = {}
+
+        def is_fatal(sampler: Sampler, *_: Any, calls: dict[Sampler, int] = calls, fatal: int = fatal) -> bool:
+            calls[sampler] = calls.get(sampler, 0) + 1
+            return sampler._settings.top_k == 7 and calls[sampler] == fatal
+
+        with failing(Sampler, "pick", fault, when=is_fatal):
+            running = [engine.submit(tokens(5, seed), settings=NEW.override(top_k=7 if seed == 1 else None)) for seed in range(3)]
+            with pytest.raises(RequestFailedError):
+                running[1].result()
+            assert list(running[1].tokens) == expected[1][: fatal - 1]
+            assert [list(running[n].result().token_ids) for n in (0, 2)] == [expected[0], expected[2]]
+    wait_until_idle(engine)
+    check_nothing_left(engine)
+
+
+@each_fault
+def test_a_fault_while_a_soft_prompt_is_compiled_fails_its_request_alone_and_keeps_nothing_of_it(
+    fault: Fault, new_engine: NewEngine
+) -> None:
+    model = build("llama")
+    engine = new_engine(model)
+    prompt, text = embedding_prompt(6), tokens(5)
+
+    def look(one: Pass) -> None:
+        if not one.tokens:  # it reads soft rows
+            raise fault()
+
+    with each_pass(engine, look):
+        good, bad = engine.submit(text, settings=NEW), engine.submit(text, soft_prompt=prompt, settings=NEW)
+        with pytest.raises(RequestFailedError):
+            bad.result()
+        assert list(good.result().token_ids) == generate(model, text, new=10)
+    wait_until_idle(engine)
+    check_nothing_left(engine)
+    answer = engine.submit(text, soft_prompt=prompt, settings=NEW).result()
+    assert answer.cached_tokens == 0
+    assert list(answer.token_ids) == generate(model, text, prompt, new=10)
 
 
 def test_tokens_that_came_before_the_fault_are_still_handed_out(new_engine: NewEngine) -> None:
     model = build("llama")
     whole = generate(model, tokens(5), new=10)
     seen: list[int] = []
-    with raising(model, with_token=whole[4]):
-        generation = new_engine(model).submit(tokens(5), settings=NEW)
+    engine = new_engine(model)
+    with raising(engine, with_token=whole[4]):
+        generation = engine.submit(tokens(5), settings=NEW)
         with pytest.raises(RequestFailedError):
             seen.extend(generation)
     assert seen == whole[: whole.index(whole[4]) + 1]
 
 
-def test_nan_in_one_row_fails_that_row_alone(new_engine: NewEngine) -> None:
-    model = build("llama")
-    engine = new_engine(model)
-    texts = [_clean_tokens(5, seed) for seed in (1, 2)]
-    expected = [generate(model, ids, new=10) for ids in texts]
-
-    def poison(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        return output.masked_fill((inputs[0] == POISON)[..., None], torch.nan)
-
-    handle = model.model.get_input_embeddings().register_forward_hook(poison)
-    assert all(POISON not in ids for ids in expected)
-    running = [engine.submit(ids, settings=NEW) for ids in (texts[0], [3, POISON], texts[1])]
-    with pytest.raises(RequestFailedError, match="NaN or infinity"):
-        running[1].result()
-    assert [list(running[n].result().token_ids) for n in (0, 2)] == expected
-    handle.remove()
-
-
-def _unfit(model: FrozenModel) -> dict[type[SoftPromptError], SoftPrompt]:
-    too_wide = PromptTuning(peft_type="PROMPT_TUNING", task_type="CAUSAL_LM", num_virtual_tokens=2, token_dim=48)
-    return {
-        ModelMismatchError: SoftPrompt(too_wide, {"prompt_embeddings": torch.ones(2, 48)}),
-        NonFiniteSoftPromptError: key_value_prompt_that_overflows(model),
-    }
-
-
-def key_value_prompt_that_overflows(model: FrozenModel) -> SoftPrompt:
-    prompt = key_value_prompt(model, 3)
-    return SoftPrompt(prompt.config, {"prompt_embeddings": torch.full_like(prompt.tensors["prompt_embeddings"], 1e6)})
-
-
-@pytest.mark.parametrize("kind", [ModelMismatchError, NonFiniteSoftPromptError])
-def test_a_soft_prompt_that_does_not_fit_fails_its_request_alone_with_its_own_error(
-    kind: type[SoftPromptError], new_engine: NewEngine
-) -> None:
-    model = build("llama")
-    if kind is NonFiniteSoftPromptError:  # 1e6 is Inf in float16
-        model.model.half()
-        model.dtype = torch.float16
-    engine = new_engine(model)
-    good, bad = engine.submit(tokens(5), settings=NEW), engine.submit(tokens(5), soft_prompt=_unfit(model)[kind], settings=NEW)
-    with pytest.raises(kind):
+def test_a_soft_prompt_that_does_not_fit_fails_its_request_alone_with_its_own_error(new_engine: NewEngine) -> None:
+    engine = new_engine(shared("llama"))
+    config = PromptTuning(peft_type="PROMPT_TUNING", task_type="CAUSAL_LM", num_virtual_tokens=2, token_dim=48)
+    too_wide = SoftPrompt(config, {"prompt_embeddings": torch.ones(2, 48)})
+    good, bad = engine.submit(tokens(5), settings=NEW), engine.submit(tokens(5), soft_prompt=too_wide, settings=NEW)
+    with pytest.raises(ModelMismatchError):
         bad.result()
     assert good.result().finish_reason == "length"
     assert engine.submit(tokens(5), soft_prompt=embedding_prompt(2), settings=NEW).result().finish_reason == "length"
@@ -151,20 +204,46 @@ def test_an_error_that_is_kept_keeps_no_tensors_alive(new_engine: NewEngine) -> 
     engine = new_engine(model)
     seen: list[weakref.ref[Tensor]] = []
 
-    def before(_: nn.Module, __: object, inputs: dict[str, Tensor]) -> None:
-        seen.append(weakref.ref(inputs["attention_mask"]))
-        raise FaultError
+    def instead(_: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(*, input_ids: Tensor, **__: Any) -> None:
+            large = input_ids.clone()
+            seen.append(weakref.ref(large))
+            try:
+                raise ValueError
+            except ValueError:
+                raise FaultError from None
 
-    handle = model.model.register_forward_pre_hook(before, with_kwargs=True)
-    generation = engine.submit(tokens(5), settings=NEW)
-    with pytest.raises(RequestFailedError) as caught:
-        generation.result()
-    handle.remove()
+        return forward
+
+    with replaced(model, "forward", instead):
+        generation = engine.submit(tokens(5), settings=NEW)
+        with pytest.raises(RequestFailedError) as caught:
+            generation.result()
     gc.collect()
     assert seen
     assert seen[0]() is None
     assert isinstance(caught.value.__cause__, FaultError)
     assert "raise FaultError" in caught.value.__cause__.__notes__[0], "the traceback is there to read all the same"
+
+
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def _with_a_cause_that_is_itself() -> Exception:
+    error = FaultError()
+    error.__cause__ = error
+    return error
+
+
+@pytest.mark.parametrize("fault", [_SpeechlessError, _with_a_cause_that_is_itself])
+def test_an_odd_error_is_still_only_its_requests_own(fault: Fault, new_engine: NewEngine) -> None:
+    """One that can't be turned into text, and one whose chain of causes never ends."""
+    engine = new_engine(build("llama"))
+    with raising(engine, fault, with_token=POISON), pytest.raises(RequestFailedError, match=fault().__class__.__name__):
+        engine.submit([POISON], settings=NEW).result()
+    assert engine.submit(tokens(5), settings=NEW).result().finish_reason == "length"
 
 
 def test_if_the_engines_thread_itself_fails_everyone_is_told(new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch) -> None:
