@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -34,19 +34,24 @@ class Sampler:
             else:
                 self._generator.manual_seed(settings.seed)
 
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether it always picks the token with the largest logit, so that others can do it for it."""
+        return self._generator is None and self._settings.repetition_penalty == 1
+
     def pick(self, logits: Tensor) -> int:
         """Pick the next token and remember it as seen.
 
         Args:
-            logits: Float32, shape ``[vocab_size]``.
+            logits: Shape ``[vocab_size]``.
 
         Raises:
             RequestFailedError: The logits hold NaN or infinity.
         """
         # The largest value is NaN if any is NaN; single tokens at minus infinity are a model's own choice.
+        logits = logits.float()
         if not torch.isfinite(logits.max()):
-            msg = "The model's logits for this request hold NaN or infinity. Check the soft prompt and the model's dtype (try float32)."
-            raise RequestFailedError(msg)
+            raise _not_finite()
         token = self._likeliest(logits) if self._generator is None else self._draw(logits.cpu())
         if self._seen is not None:
             self._seen[token] = True
@@ -70,6 +75,45 @@ class Sampler:
             known = [token for token in self._seen_ids if token < logits.shape[-1]]
             self._seen[known] = True
         return self._seen
+
+
+def pick_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | Exception]:
+    """Pick the next token of several rows; those that take the likeliest share one look at the logits.
+
+    Args:
+        samplers: One for each row.
+        logits: Shape ``[rows, vocab_size]``.
+
+    Returns:
+        For each row its token, or why it got none.
+    """
+    try:
+        largest, likeliest = logits.max(dim=-1)
+        facts = list(zip(torch.isfinite(largest).tolist(), likeliest.tolist(), strict=True))
+    except Exception:  # noqa: BLE001 - out of memory, say; row by row it may fit, and the error comes again if not.
+        return [_pick_alone(sampler, logits[row]) for row, sampler in enumerate(samplers)]
+    picked: list[int | Exception] = []
+    for row, (sampler, (finite, token)) in enumerate(zip(samplers, facts, strict=True)):
+        if not finite:
+            picked.append(_not_finite())
+        elif sampler.takes_likeliest:
+            picked.append(token)
+        else:
+            picked.append(_pick_alone(sampler, logits[row]))
+    return picked
+
+
+def _pick_alone(sampler: Sampler, logits: Tensor) -> int | Exception:
+    try:
+        return sampler.pick(logits)
+    except Exception as error:  # noqa: BLE001 - this row's alone.
+        return error
+
+
+def _not_finite() -> RequestFailedError:
+    return RequestFailedError(
+        "The model's logits for this request hold NaN or infinity. Check the soft prompt and the model's dtype (try float32)."
+    )
 
 
 def filter_logits(logits: Tensor, settings: GenerationSettings, seen: Tensor | None = None) -> Tensor:
@@ -122,4 +166,4 @@ def keep_min_p(scores: Tensor, share: float) -> Tensor:
     return scores.masked_fill(likely < share * likely.max(), -torch.inf)
 
 
-__all__ = ["Sampler", "filter_logits", "keep_min_p", "keep_top_k", "keep_top_p", "penalise"]
+__all__ = ["Sampler", "filter_logits", "keep_min_p", "keep_top_k", "keep_top_p", "penalise", "pick_all"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, DynamicLayer
 
+from langchain_softprompt.decode.outcome import StepOutcome
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.frozen_model.columns import ColumnCache, KeysAndValues
-from langchain_softprompt.frozen_model.one_row import step_rows
 from langchain_softprompt.prefix import KVPrefix
 
 # Columns beyond what the rows need. Half of them lie to the left of the rows, for longer ones to join, and half to
@@ -83,9 +83,9 @@ class MergedRows:
         if not self._slots:
             self.clear()
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor | Exception]:
-        """Append one token to every row held and return each row's next logits, or what went wrong with it."""
-        outcome: dict[int, Tensor | Exception] = {**self._lost}
+    def step(self, tokens: Mapping[int, int]) -> StepOutcome:
+        """Append one token to every row held; see `RowStore.step`."""
+        outcome = StepOutcome(failed={**self._lost})
         self._lost.clear()
         if not self._slots:
             return outcome
@@ -123,14 +123,14 @@ class MergedRows:
         self._lost.clear()
         self._cache = ColumnCache(0, 0)
 
-    def _step(self, first: int, last: int, tokens: Mapping[int, int], outcome: dict[int, Tensor | Exception]) -> None:
+    def _step(self, first: int, last: int, tokens: Mapping[int, int], outcome: StepOutcome) -> None:
         """One forward for a range of slots; when it fails, two for its halves, so that only the rows at fault fail."""
         rows = self._slots[first:last]
         try:
-            outcome.update(zip(rows, self._forward(first, last, tokens), strict=True))
+            outcome.answered.append((rows, self._forward(first, last, tokens)))
         except Exception as error:  # noqa: BLE001 - any failure of the model, out of memory among them.
             if len(rows) == 1:
-                outcome[rows[0]] = error
+                outcome.failed[rows[0]] = error
                 return
             del error  # Its frames hold on to the failed step's tensors.
             middle = (first + last) // 2
@@ -141,7 +141,7 @@ class MergedRows:
         rows = self._slots[first:last]
         self._cache.window.rows = slice(first, last)
         tokens_now = torch.tensor([[tokens[row]] for row in rows], device=self._model.device)
-        return step_rows(self._model.model, input_ids=tokens_now, cache=self._cache, lengths=[self._lengths[row] for row in rows])
+        return self._model.passes.step(tokens_now, self._cache, [self._lengths[row] for row in rows])
 
     def _make_room(self, length: int, needed: int) -> None:
         """See to it that one more row fits."""

@@ -1,4 +1,4 @@
-"""Prefill: read one request, alone, chunk by chunk, on top of what is known of it already."""
+"""Prefill: read a prompt chunk by chunk on top of what is known of it; several prompts in one pass where the model can."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from transformers import Cache
 
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.frozen_model.columns import ColumnCache
+from langchain_softprompt.frozen_model.passes import RowPart
 from langchain_softprompt.prefix import KVPrefix
 
 
 class Prefill:
     """One prompt being read.
 
-    Alone, because a batch of prompts would put padding between prefix and text, which moves the window of
+    In a cache of its own, because a batch of prompts would put padding between prefix and text, which moves the window of
     sliding-window layers. In chunks, so that a long prompt does not hold up the rows that decode meanwhile.
 
     Args:
@@ -53,20 +54,38 @@ class Prefill:
     def advance(self, limit: int | None = None) -> Tensor | None:
         """Read up to `limit` positions; all that remain when ``None``.
 
-        Models that can't continue from a prefix read everything at once, whatever the limit.
-
         Returns:
-            Once everything is read, the logits after the last token, float32, shape ``[vocab_size]``; else ``None``.
+            Once everything is read, the logits after the last token, shape ``[vocab_size]``; else ``None``.
+        """
+        part = self.next_part(limit)
+        (logits,) = self._model.passes.read([part])
+        return self.took(part, logits)
+
+    def next_part(self, limit: int | None = None) -> RowPart:
+        """What to read next, up to `limit` positions.
+
+        Models that can't continue from a prefix read everything at once, whatever the limit.
         """
         size = self.remaining if limit is None or self._all_at_once else min(max(limit, 1), self.remaining)
         if self._soft_left and self._model.snapshots_prefix:
             size = self._soft_left  # The copy must stand exactly between soft prompt and text.
         soft = min(self._soft_left, size)
         ids = self._ids[:, self._text_read : self._text_read + size - soft]
-        logits = self._read(soft, ids)
+        ends = size == self.remaining
+        if not soft or self._soft_rows is None:
+            return RowPart(self.cache, self.length, input_ids=ids, wants_logits=ends)
+        first = self._soft_rows.shape[0] - self._soft_left
+        embeds = self._soft_rows[first : first + soft][None]
+        if ids.shape[1]:
+            embeds = torch.cat([embeds, self._model.embed(ids)], dim=1)
+        return RowPart(self.cache, self.length, inputs_embeds=embeds, wants_logits=ends)
+
+    def took(self, part: RowPart, logits: Tensor | None) -> Tensor | None:
+        """Move on behind a part that was read; returns the logits if it was the last."""
+        soft = min(self._soft_left, part.length)
         self._soft_left -= soft
-        self._text_read += ids.shape[1]
-        self.length += size
+        self._text_read += part.length - soft
+        self.length += part.length
         if soft and not self._soft_left and self._model.snapshots_prefix:
             self.snapshot = copy.deepcopy(self.cache)
         return None if self.remaining else logits
@@ -80,15 +99,6 @@ class Prefill:
     @property
     def _all_at_once(self) -> bool:
         return not (self._model.reuses_prefix or self._model.snapshots_prefix)
-
-    def _read(self, soft: int, ids: Tensor) -> Tensor:
-        if not soft or self._soft_rows is None:
-            return self._model.forward(input_ids=ids, cache=self.cache, past_length=self.length)
-        first = self._soft_rows.shape[0] - self._soft_left
-        embeds = self._soft_rows[first : first + soft][None]
-        if ids.shape[1]:
-            embeds = torch.cat([embeds, self._model.embed(ids)], dim=1)
-        return self._model.forward(inputs_embeds=embeds, cache=self.cache, past_length=self.length)
 
     def _start_from(self, known: Sequence[KVPrefix]) -> Cache:
         if not self._model.reuses_prefix:
@@ -104,4 +114,55 @@ class Prefill:
         return columns
 
 
-__all__ = ["Prefill"]
+def read_together(model: FrozenModel, prefills: Sequence[Prefill], limit: int) -> list[Tensor | Exception | None]:
+    """Read on in several prompts, up to `limit` positions altogether, in one pass where the model can.
+
+    When a pass over several fails, each is read alone, so that only those at fault fail.
+
+    Args:
+        model: The frozen model.
+        prefills: The prompts, first come first served; those behind the limit get nothing.
+        limit: Most positions to read.
+
+    Returns:
+        For each prompt the logits after its last token, once everything is read; else ``None``, or what went wrong.
+    """
+    outcome: list[Tensor | Exception | None] = [None] * len(prefills)
+    parts: dict[int, RowPart] = {}
+    for number, prefill in enumerate(prefills):
+        if limit <= 0:
+            break
+        try:
+            parts[number] = prefill.next_part(limit)
+            limit -= parts[number].length
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this prompt's alone.
+            outcome[number] = error
+    for (number, part), logits in zip(parts.items(), _read(model, list(parts.values())), strict=True):
+        outcome[number] = logits if isinstance(logits, Exception) else _take(prefills[number], part, logits)
+    return outcome
+
+
+def _take(prefill: Prefill, part: RowPart, logits: Tensor | None) -> Tensor | Exception | None:
+    try:
+        return prefill.took(part, logits)
+    except Exception as error:  # noqa: BLE001 - to copy a native cache takes memory, and that is this prompt's alone too.
+        return error
+
+
+def _read(model: FrozenModel, parts: Sequence[RowPart]) -> list[Tensor | Exception | None]:
+    if len(parts) > 1 and model.passes.reads_together:
+        try:
+            return list(model.passes.read(parts))
+        except Exception:  # noqa: BLE001, S110 - out of memory, say; alone they may fit, and the error comes again if not.
+            pass
+    return [_read_alone(model, part) for part in parts]
+
+
+def _read_alone(model: FrozenModel, part: RowPart) -> Tensor | Exception | None:
+    try:
+        return model.passes.read([part])[0]
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this prompt's alone.
+        return error
+
+
+__all__ = ["Prefill", "read_together"]

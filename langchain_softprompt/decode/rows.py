@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from torch import Tensor
 from transformers import Cache
 
 from langchain_softprompt.decode.merged import MergedRows
+from langchain_softprompt.decode.outcome import StepOutcome
 from langchain_softprompt.decode.separate import SeparateRows
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix
@@ -36,13 +36,8 @@ class RowStore(Protocol):
         """Free a row; nothing happens when it is not held."""
         ...
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor | Exception]:
-        """Append one token to every row held.
-
-        Returns:
-            For each row its next logits, float32, shape ``[vocab_size]``, or the exception that it alone met; such a
-            row is in no defined state and must be removed.
-        """
+    def step(self, tokens: Mapping[int, int]) -> StepOutcome:
+        """Append one token to every row held."""
         ...
 
     def length(self, row: int) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from transformers import Cache
 
+from langchain_softprompt.decode.outcome import StepOutcome
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix
 
@@ -38,15 +38,16 @@ class SeparateRows:
         """Free a row; nothing happens when it is not held."""
         self._rows.pop(row, None)
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, Tensor | Exception]:
-        """Append one token to every row held and return each row's next logits, or what went wrong with it."""
-        outcome: dict[int, Tensor | Exception] = {}
+    def step(self, tokens: Mapping[int, int]) -> StepOutcome:
+        """Append one token to every row held; see `RowStore.step`."""
+        outcome = StepOutcome()
         for name, row in self._rows.items():
             ids = torch.tensor([[tokens[name]]], device=self._model.device)
             try:
-                outcome[name] = self._model.forward(input_ids=ids, cache=row.cache, past_length=row.length)
+                logits = self._model.forward(input_ids=ids, cache=row.cache, past_length=row.length)
+                outcome.answered.append(([name], logits[None]))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone.
-                outcome[name] = error
+                outcome.failed[name] = error
             row.length += 1
         return outcome
 

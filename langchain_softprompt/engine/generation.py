@@ -56,8 +56,10 @@ class Generation:
         self.on_cancel: Callable[[], None] | None = None
         self._tokens: list[int] = []
         self._ending: FinishReason | Exception | None = None
-        self._changed = threading.Condition()
-        self._listeners: set[Callable[[], None]] = set()
+        self._lock = threading.RLock()  # A signal handler may cancel in the middle of anything.
+        # Who waits for the end alone is not woken by each token: a batch of such threads would take turns with the engine.
+        self._changed, self._ended = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._listeners: dict[Callable[[], None], bool] = {}  # and whether tokens matter to them
         self._process = os.getpid()
 
     @property
@@ -68,7 +70,7 @@ class Generation:
     @property
     def tokens(self) -> tuple[int, ...]:
         """What was generated so far."""
-        with self._changed:
+        with self._lock:
             return tuple(self._tokens)
 
     def __iter__(self) -> Iterator[int]:
@@ -88,7 +90,7 @@ class Generation:
     async def __aiter__(self) -> AsyncIterator[int]:
         """The same in an event loop, without a thread."""
         position, ended = 0, False
-        with self._listening() as changed:
+        with self._listening(to_tokens=True) as changed:
             while not ended:
                 changed.clear()
                 fresh, ended = self._since(position)
@@ -113,7 +115,7 @@ class Generation:
 
     async def wait(self) -> GenerationResult:
         """Wait for the end in an event loop."""
-        with self._listening() as changed:
+        with self._listening(to_tokens=False) as changed:
             while not self.done:
                 await changed.wait()
                 changed.clear()
@@ -129,39 +131,44 @@ class Generation:
 
     def push(self, token: int) -> int:
         """Hand a token to the readers; returns how many there are now. Ignored after the end."""
-        with self._changed:
+        with self._lock:
             if not self.done:
                 self._tokens.append(token)
-                self._notify()
+                self._notify(ended=False)
             return len(self._tokens)
 
     def end(self, ending: FinishReason | Exception) -> bool:
         """End the request; the first call decides. Returns whether this was it."""
-        with self._changed:
+        with self._lock:
             if self.done:
                 return False
             self._ending = ending
             self.on_cancel = None
-            self._notify()
+            self._notify(ended=True)
             return True
 
-    def _notify(self) -> None:
+    def _notify(self, *, ended: bool) -> None:
         self._changed.notify_all()
-        for listener in tuple(self._listeners):
+        if ended:
+            self._ended.notify_all()
+        for listener, to_tokens in tuple(self._listeners.items()):
             try:
-                listener()
+                if to_tokens or ended:
+                    listener()
             except RuntimeError:  # Its event loop was closed.
-                self._listeners.discard(listener)
+                del self._listeners[listener]
 
     def _wait(self, position: int | None = None, timeout: float | None = None) -> bool:
         """Block until there is a token at `position`, or the end."""
         if os.getpid() != self._process:
             raise EngineClosedError(FORKED)
-        with self._changed:
-            return self._changed.wait_for(lambda: self.done or (position is not None and len(self._tokens) > position), timeout)
+        with self._lock:
+            if position is None:
+                return self._ended.wait_for(lambda: self.done, timeout)
+            return self._changed.wait_for(lambda: self.done or len(self._tokens) > position, timeout)
 
     def _since(self, position: int) -> tuple[list[int], bool]:
-        with self._changed:
+        with self._lock:
             return self._tokens[position:], self.done
 
     def _raise_failure(self) -> None:
@@ -177,7 +184,7 @@ class Generation:
         return GenerationResult(tuple(self._tokens), ending, self.prompt_tokens, self.virtual_tokens, self.cached_tokens)
 
     @contextmanager
-    def _listening(self) -> Iterator[asyncio.Event]:
+    def _listening(self, *, to_tokens: bool) -> Iterator[asyncio.Event]:
         """An event of the running loop, set whenever something changed."""
         if os.getpid() != self._process:
             raise EngineClosedError(FORKED)
@@ -186,13 +193,13 @@ class Generation:
         def listener() -> None:
             loop.call_soon_threadsafe(changed.set)
 
-        with self._changed:
-            self._listeners.add(listener)
+        with self._lock:
+            self._listeners[listener] = to_tokens
         try:
             yield changed
         finally:
-            with self._changed:
-                self._listeners.discard(listener)
+            with self._lock:
+                self._listeners.pop(listener, None)
 
 
 class TokenStream(Iterator[int]):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from langchain_softprompt.decode import Prefill, RowStore
+from langchain_softprompt.decode import Prefill, RowStore, read_together
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import (
+    SHORTEST_RUN,
     KeyValues,
     KVPrefix,
     PrefixStore,
@@ -44,25 +45,37 @@ class Reader:
         """What is remembered."""
         return self._prefixes
 
-    def advance(self, request: Request, limit: int) -> tuple[int, Tensor | None]:
-        """Read on in a prompt.
+    def advance(self, requests: Iterable[Request], limit: int) -> list[tuple[Request, Tensor | Exception]]:
+        """Read on in prompts, first come first served, several in one pass where the model can.
+
+        A request that starts like one whose turn it is, beyond what is known, waits until that one has been read, and then
+        starts from there: what they share is read once, also when they arrive together.
 
         Args:
-            request: The request; its first call looks up what of its prompt is known.
-            limit: Most positions to read.
+            requests: Those that are being read; a request's first turn looks up what of its prompt is known.
+            limit: Most positions to read altogether.
 
         Returns:
-            How many positions were read, and once the prompt is done the logits after it, else ``None``.
-
-        Raises:
-            ModelMismatchError: The soft prompt does not belong to this model.
-            NonFiniteSoftPromptError: It overflows in the model's dtype.
+            Those whose prompts are done, with the logits after them, and those that failed, with the reason.
         """
-        if request.prefill is None:
-            request.prefill = self._start(request)
-        before = request.prefill.remaining
-        logits = request.prefill.advance(limit)
-        return before - request.prefill.remaining, logits
+        ended: list[tuple[Request, Tensor | Exception]] = []
+        turns: list[Request] = []
+        prefills: list[Prefill] = []
+        for request in requests:
+            if sum(prefill.remaining for prefill in prefills) >= limit:
+                break
+            try:
+                if request.prefill is None:
+                    if any(self._leads(other, request) for other in turns):
+                        continue
+                    request.prefill = self._start(request)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
+                ended.append((request, error))
+                continue
+            turns.append(request)
+            prefills.append(request.prefill)
+        outcomes = read_together(self._model, prefills, limit)
+        return ended + [(request, outcome) for request, outcome in zip(turns, outcomes, strict=True) if outcome is not None]
 
     def hand_over(self, request: Request, logits: Tensor, rows: RowStore) -> None:
         """Remember a prompt that was read to its end and give its row to the rows that decode.
@@ -93,6 +106,19 @@ class Reader:
     def clear(self) -> None:
         """Forget everything."""
         self._prefixes = PrefixStore(self._model, self._max_bytes)
+
+    def _leads(self, leader: Request, request: Request) -> bool:
+        """Whether reading one request will spare another one more than is known by now."""
+        if not self._max_bytes or leader.soft_name != request.soft_name:
+            return False
+        if request.soft_prompt is not None and leader.soft is None:
+            return True
+        if not self._model.reuses_prefix:
+            return False
+        known = self._prefixes.find(request.soft_prompt, request.token_ids, allow_other_model=request.allow_other_model)
+        reach = known.text_tokens + SHORTEST_RUN
+        head = request.token_ids[:reach]
+        return len(head) == reach and leader.token_ids[:reach] == head
 
     def _start(self, request: Request) -> Prefill:
         request.sampler = Sampler(request.settings, request.token_ids)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from langchain_softprompt.decode import Prefill
 from langchain_softprompt.engine.generation import Generation
-from langchain_softprompt.prefix import KVPrefix
+from langchain_softprompt.prefix import KVPrefix, SoftName, soft_name
 from langchain_softprompt.sampling import Sampler
 from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -25,6 +25,7 @@ class Request:
         soft_prompt: The soft prompt, ``None`` for the bare frozen model.
         allow_other_model: Whether a soft prompt made for another model is taken.
         settings: How to generate.
+        soft_name: What tells its soft prompt from others.
         stop_ids: Tokens that end the answer.
         generation: The caller's handle.
         sampler: Picks the tokens; made at prefill, so that waiting costs no memory.
@@ -43,7 +44,11 @@ class Request:
     prefill: Prefill | None = None
     soft: KVPrefix | None = None
     last_token: int = -1
+    soft_name: SoftName = field(init=False)
     row: int = field(default_factory=lambda: next(_numbers))
+
+    def __post_init__(self) -> None:
+        self.soft_name = soft_name(self.soft_prompt, allow_other_model=self.allow_other_model)
 
     @property
     def size(self) -> int:

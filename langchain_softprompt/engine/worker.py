@@ -6,10 +6,8 @@ import logging
 import os
 import threading
 import traceback
-from collections import deque
 
 import torch
-from torch import Tensor
 
 from langchain_softprompt.decode import RowStore, new_row_store
 from langchain_softprompt.engine.generation import FORKED, FinishReason
@@ -18,6 +16,7 @@ from langchain_softprompt.engine.reading import Reader
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.errors import EngineClosedError, RequestFailedError, SoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.sampling import pick_all
 from langchain_softprompt.scheduler import Scheduler
 from langchain_softprompt.settings import EngineLimits
 
@@ -35,7 +34,7 @@ class Worker:
         self._chunk = limits.prefill_chunk
         self._reader = Reader(model, limits.prefix_cache_bytes)
         self._rows: RowStore = new_row_store(model, limits.max_rows, budget.max_columns)
-        self._reading: deque[Request] = deque()
+        self._reading: dict[Request, None] = {}  # a set that keeps its order
         self._decoding: dict[int, Request] = {}
         self._scheduler: Scheduler[Request] = Scheduler(
             max_rows=limits.max_rows, max_queue=limits.max_queue, size=lambda request: request.size, fits=budget.fits
@@ -111,7 +110,7 @@ class Worker:
             self._wake.wait_for(lambda: self._stopped or len(self._scheduler) > 0)
             if self._stopped:
                 return False
-            self._reading.extend(self._scheduler.admit())
+            self._reading.update(dict.fromkeys(self._scheduler.admit()))
             return True
 
     def _drop_unwanted(self) -> None:
@@ -124,18 +123,16 @@ class Worker:
 
     def _prefill(self) -> None:
         """Read on in the prompts, first come first served, but no more than a chunk: the rows that decode wait meanwhile."""
-        left = self._chunk
-        while left > 0 and self._reading:
-            request = self._reading[0]
+        if not self._reading:
+            return
+        for request, outcome in self._reader.advance(tuple(self._reading), self._chunk):
             try:
-                read, logits = self._reader.advance(request, left)
-                left -= read
-                if logits is None:
-                    continue
-                self._reader.hand_over(request, logits, self._rows)
-                self._reading.popleft()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                self._reader.hand_over(request, outcome, self._rows)
+                del self._reading[request]
                 self._decoding[request.row] = request
-                self._postprocess(request, logits)
+                self._take(request, request.sampler.pick(outcome))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
                 self._fail(request, error)
 
@@ -151,18 +148,18 @@ class Worker:
             for request in going_on:
                 self._fail(request, error)
             return
-        for request in going_on:
-            logits = outcome[request.row]
-            try:
-                if isinstance(logits, Exception):
-                    raise logits
-                self._postprocess(request, logits)
-            except Exception as error:  # noqa: BLE001 - this row's alone.
-                self._fail(request, error)
+        for row, failure in outcome.failed.items():
+            self._fail(self._decoding[row], failure)
+        for rows, logits in outcome.answered:
+            requests = [self._decoding[row] for row in rows]
+            for request, token in zip(requests, pick_all([request.sampler for request in requests], logits), strict=True):
+                if isinstance(token, Exception):
+                    self._fail(request, token)
+                else:
+                    self._take(request, token)
 
-    def _postprocess(self, request: Request, logits: Tensor) -> None:
-        """Pick the next token, hand it out, and see whether the request ends here."""
-        token = request.sampler.pick(logits)
+    def _take(self, request: Request, token: int) -> None:
+        """Hand out a token, and see whether the request ends here."""
         if token in request.stop_ids:
             self._complete(request, "stop")
             return
@@ -179,8 +176,7 @@ class Worker:
 
     def _finish(self, request: Request, ending: FinishReason | Exception) -> None:
         """Free the row, then tell the readers."""
-        if request in self._reading:
-            self._reading.remove(request)
+        self._reading.pop(request, None)
         request.prefill = request.soft = None
         self._decoding.pop(request.row, None)
         self._rows.remove(request.row)

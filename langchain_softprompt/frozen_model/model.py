@@ -13,9 +13,11 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from langchain_softprompt.errors import FrozenModelError
+from langchain_softprompt.frozen_model.choosing import choose_passes
 from langchain_softprompt.frozen_model.fingerprint import fingerprint
 from langchain_softprompt.frozen_model.loading import choose_device, choose_dtype, read_model, refuse_encoder_decoder
 from langchain_softprompt.frozen_model.one_row import read_row
+from langchain_softprompt.frozen_model.passes import Passes
 from langchain_softprompt.frozen_model.self_test import CacheUse, choose_cache_use
 from langchain_softprompt.frozen_model.sources import ModelSource, find_model
 from langchain_softprompt.settings import check_quantization
@@ -43,6 +45,7 @@ class FrozenModel:
             out by the load-time self-test. When False, soft prompts made of keys and values are refused, and
         snapshots_prefix: says whether a copy of the native cache can be continued; when that is False too, soft prompts
             are read again with each request.
+        passes: How the model is read when it serves.
     """
 
     def __init__(
@@ -60,11 +63,15 @@ class FrozenModel:
         model.requires_grad_(requires_grad=False)
         self.model = model
         self.tokenizer = tokenizer
+        cache_use = choose_cache_use(model)
+        self.reuses_prefix = cache_use is CacheUse.SLOTTED
+        self.snapshots_prefix = cache_use is CacheUse.SNAPSHOT
         self.quantization = quantization
         self.packed = False
         if packed or quantization is not None:
             self.fingerprint = fingerprint(model)  # of the weights as they were made, which soft prompts know
             self.packed = pack_linears(model, quantization).packed > 0
+        self.passes: Passes = choose_passes(model, is_plain=self.reuses_prefix, is_quantized=quantization is not None)
         self.name = source.name
         self.revision = source.revision
         self.folder = source.folder
@@ -75,10 +82,6 @@ class FrozenModel:
         self.num_layers: int = config.num_hidden_layers
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
-        # Eight bits round the same number differently in different passes, as half precision does.
-        cache_use = choose_cache_use(model, tolerance=0.15 if quantization is not None else None)
-        self.reuses_prefix = cache_use is CacheUse.SLOTTED
-        self.snapshots_prefix = cache_use is CacheUse.SNAPSHOT
 
     @classmethod
     def load(
@@ -178,7 +181,7 @@ class FrozenModel:
 
     def close(self) -> None:
         """Let go of the weights."""
-        self.model = None  # type: ignore[assignment]
+        self.model = self.passes = None  # type: ignore[assignment]
         gc.collect()
 
     def __repr__(self) -> str:

@@ -21,19 +21,22 @@ from langchain_softprompt.prefix.compiling import (
     soft_segment,
 )
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
-from langchain_softprompt.prefix.store import FoundHead, PrefixStore
+from langchain_softprompt.prefix.store import SHORTEST_RUN, FoundHead, PrefixStore, SoftName, soft_name
 
 __all__ = [
+    "SHORTEST_RUN",
     "EmbeddingRows",
     "FoundHead",
     "KVPrefix",
     "KeyValues",
     "PrefixStore",
     "Segment",
+    "SoftName",
     "TokenIds",
     "check_finite",
     "compile_prefix",
     "compile_segments",
     "non_finite_answers",
+    "soft_name",
     "soft_segment",
 ]

@@ -14,8 +14,8 @@ from langchain_softprompt.soft_prompt import SoftPrompt
 # Shorter tails are read again: a run costs a look-up for each layer, and most questions come once.
 SHORTEST_RUN = 16
 
-_Name = tuple[str, str, bool]
-_BARE: _Name = ("", "", False)
+SoftName = tuple[str, str, bool]
+_BARE: SoftName = ("", "", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PrefixStore:
     def __init__(self, model: FrozenModel, max_bytes: int) -> None:
         self._model = model
         self._max_bytes = max_bytes
-        self._roots: dict[_Name, Run] = {}
+        self._roots: dict[SoftName, Run] = {}
         # Least recently used first. A run is always more recent than those that follow it, so the first has none.
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._num_bytes = 0
@@ -69,7 +69,7 @@ class PrefixStore:
             token_ids: The text; one token at least is always left to read.
             allow_other_model: Part of the key: what was let in by opt-in opens no door for a request without it.
         """
-        root = self._roots.get(_name(soft_prompt, allow_other_model=allow_other_model))
+        root = self._roots.get(soft_name(soft_prompt, allow_other_model=allow_other_model))
         if root is None:
             return FoundHead()
         way, matched = root.follow(token_ids[: len(token_ids) - 1])
@@ -97,7 +97,7 @@ class PrefixStore:
                 model's cache can't be cut.
             allow_other_model: As in `find`.
         """
-        name = _name(soft_prompt, allow_other_model=allow_other_model)
+        name = soft_name(soft_prompt, allow_other_model=allow_other_model)
         root = self._roots.get(name)
         if root is None:
             if soft is None and soft_prompt is not None:
@@ -155,11 +155,12 @@ class PrefixStore:
             del run.parent.children[run.token_ids[0]]
 
 
-def _name(soft_prompt: SoftPrompt | None, *, allow_other_model: bool) -> _Name:
+def soft_name(soft_prompt: SoftPrompt | None, *, allow_other_model: bool) -> SoftName:
+    """What tells the trees of text apart: a soft prompt's content, the model it says it was made for, and the opt-in."""
     if soft_prompt is None:
         return _BARE
     made_for = soft_prompt.manifest.base_model.fingerprint if soft_prompt.manifest else ""
     return soft_prompt.content_hash, made_for, allow_other_model
 
 
-__all__ = ["SHORTEST_RUN", "FoundHead", "PrefixStore"]
+__all__ = ["SHORTEST_RUN", "FoundHead", "PrefixStore", "SoftName", "soft_name"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from langchain_softprompt.errors import FrozenModelError
+from langchain_softprompt.weights.input_ranges import input_ranges
 from langchain_softprompt.weights.int8 import Int8Weight, has_int8_operator
 from langchain_softprompt.weights.prepacked import PrepackedWeight, can_prepack
 from langchain_softprompt.weights.shared import PackedLinear, SharedLinear, SharedProduct, Weight
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A head that is the embedding as well is held twice once it is packed; small ones are worth it.
+_SMALL_HEAD_BYTES = 1 << 27
 # Siblings that most families call with one and the same input.
 _SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+_Make = Callable[[nn.Module, Tensor, Tensor | None], Weight]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,14 @@ def pack_linears(model: PreTrainedModel, quantization: str | None = None) -> Pac
     if quantization is not None and model.device.type != "cpu":
         msg = f"quantization={quantization!r} works on the CPU; this model is on {model.device}. Load it with device='cpu'."
         raise FrozenModelError(msg)
-    make: Callable[[Tensor, Tensor | None], Weight]
+    make: _Make
     if quantization is not None:
-        fast, make = has_int8_operator(), Int8Weight
+        fast, ranges = has_int8_operator(), input_ranges(model)
+        make = lambda layer, weight, bias: Int8Weight(weight, bias, ranges.get(layer))  # noqa: E731
         if not fast:
             logger.warning("This machine has no fast operator for int8: the weights are smaller, but answers take no less time.")
     elif model.device.type == "cpu" and can_prepack(model.dtype):
-        fast, make = True, PrepackedWeight
+        fast, make = True, lambda _, weight, bias: PrepackedWeight(weight, bias)
     else:
         return Packing(0, fast=False)
     count = _pack(model, make, head=quantization is not None)
@@ -70,21 +76,20 @@ def pack_linears(model: PreTrainedModel, quantization: str | None = None) -> Pac
     return Packing(count, fast)
 
 
-def _pack(model: PreTrainedModel, make: Callable[[Tensor, Tensor | None], Weight], *, head: bool) -> int:
+def _pack(model: PreTrainedModel, make: _Make, *, head: bool) -> int:
     embedding = model.get_input_embeddings()
     count = 0
     for parent in list(model.modules()):
         for names in _groups(parent):
             layers = [getattr(parent, name) for name in names]
-            # A head that is the embedding as well would be held twice.
-            if not head and any(layer.weight is getattr(embedding, "weight", None) for layer in layers):
+            if not head and any(_is_large_and_tied(layer, embedding) for layer in layers):
                 continue
             if len(layers) == 1:
-                replaced: list[nn.Module] = [PackedLinear(make(layers[0].weight, layers[0].bias), *_shape(layers[0]))]
+                replaced: list[nn.Module] = [PackedLinear(make(layers[0], layers[0].weight, layers[0].bias), *_shape(layers[0]))]
             else:
                 weight = torch.cat([layer.weight for layer in layers])
                 bias = torch.cat([layer.bias for layer in layers]) if layers[0].bias is not None else None
-                product = SharedProduct(make(weight, bias), [layer.out_features for layer in layers])
+                product = SharedProduct(make(layers[0], weight, bias), [layer.out_features for layer in layers])
                 replaced = [SharedLinear(product, index, *_shape(layer)) for index, layer in enumerate(layers)]
             for name, module in zip(names, replaced, strict=True):
                 setattr(parent, name, module)
@@ -103,6 +108,10 @@ def _groups(parent: nn.Module) -> Iterator[tuple[str, ...]]:
                 del left[name]
             yield names
     yield from ((name,) for name in left)
+
+
+def _is_large_and_tied(layer: nn.Linear, embedding: nn.Module) -> bool:
+    return layer.weight is getattr(embedding, "weight", None) and layer.weight.nbytes > _SMALL_HEAD_BYTES
 
 
 def _shape(layer: nn.Linear) -> tuple[int, int]:

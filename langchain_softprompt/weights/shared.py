@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -21,17 +22,17 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Weight, in_features: int, out_features: int) -> None:
         super().__init__()
-        self._weight = weight
+        self.packed = weight
         self.in_features = in_features
         self.out_features = out_features
 
     def forward(self, rows: Tensor) -> Tensor:
         """Multiply."""
-        return self._weight.multiply(rows)
+        return self.packed.multiply(rows)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return f"{type(self._weight).__name__}, in_features={self.in_features}, out_features={self.out_features}"
+        return f"{type(self.packed).__name__}, in_features={self.in_features}, out_features={self.out_features}"
 
 
 class SharedProduct:
@@ -43,7 +44,7 @@ class SharedProduct:
     """
 
     def __init__(self, weight: Weight, sizes: list[int]) -> None:
-        self._weight = weight
+        self.weight = weight
         self._sizes = sizes
         self._at_hand = threading.local()
 
@@ -51,7 +52,7 @@ class SharedProduct:
         """One sibling's part of the product."""
         mine = self._at_hand
         if getattr(mine, "rows", None) is not rows or index not in mine.pieces:
-            pieces = self._weight.multiply(rows).split(self._sizes, dim=-1)
+            pieces = self.weight.multiply(rows).split(self._sizes, dim=-1)
             mine.rows, mine.pieces = rows, dict(enumerate(pieces))
         piece: Tensor = mine.pieces.pop(index)
         if not mine.pieces:
@@ -64,14 +65,24 @@ class SharedLinear(nn.Module):
 
     def __init__(self, product: SharedProduct, index: int, in_features: int, out_features: int) -> None:
         super().__init__()
-        self._product = product
+        self.product = product
         self._index = index
         self.in_features = in_features
         self.out_features = out_features
 
     def forward(self, rows: Tensor) -> Tensor:
         """Multiply, or take what was multiplied already."""
-        return self._product.piece(self._index, rows)
+        return self.product.piece(self._index, rows)
 
 
-__all__ = ["PackedLinear", "SharedLinear", "SharedProduct", "Weight"]
+def joint_weight(layers: Sequence[nn.Module]) -> Weight | None:
+    """The one weight that multiplies for all these layers, in this order; ``None`` where there is none."""
+    first = layers[0]
+    if len(layers) == 1 and isinstance(first, PackedLinear):
+        return first.packed
+    if isinstance(first, SharedLinear) and all(isinstance(layer, SharedLinear) and layer.product is first.product for layer in layers):
+        return first.product.weight
+    return None
+
+
+__all__ = ["PackedLinear", "SharedLinear", "SharedProduct", "Weight", "joint_weight"]

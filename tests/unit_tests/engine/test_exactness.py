@@ -22,6 +22,7 @@ from tests.unit_tests.engine.tiny import (
     shared,
     tokens,
     wait_until_idle,
+    without_prefixes,
 )
 
 NEW = 20
@@ -57,8 +58,7 @@ def test_models_with_native_caches_equal_generate_for_plain_requests(family: str
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_the_fallback_without_prefixes_says_the_same_as_compiled_prefixes(family: str, new_engine: NewEngine) -> None:
-    fallback = build(family)
-    fallback.reuses_prefix = False
+    fallback = without_prefixes(build(family))
     engine = new_engine(fallback)
     prompts = [embedding_prompt(4, 1), None, embedding_prompt(11, 2)]
     running = [engine.submit(tokens(9), soft_prompt=prompt, settings=GenerationSettings(max_new_tokens=NEW)) for prompt in prompts]

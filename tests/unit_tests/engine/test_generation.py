@@ -73,7 +73,7 @@ def test_an_event_loop_that_was_closed_under_a_reader_disturbs_nobody() -> None:
     started = loop.create_task(reader.__anext__())
     loop.run_until_complete(asyncio.sleep(0))
     started.cancel()  # never awaited: the loop is closed with the reader still registered
-    listeners = set(generation._listeners)
+    listeners = dict(generation._listeners)
     loop.close()
     generation._listeners |= listeners
     generation.push(1)

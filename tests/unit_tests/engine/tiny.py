@@ -22,6 +22,7 @@ from transformers import (
 
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.passes import TransformersPasses
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.peft_format import PrefixTuning, PromptTuning
@@ -88,6 +89,13 @@ def build(family: str, **changes: object) -> FrozenModel:
         torch.manual_seed(7)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return FrozenModel.wrap(model, name=f"tiny-{family}")
+
+
+def without_prefixes(model: FrozenModel) -> FrozenModel:
+    """The same model, served as if its cache could not be continued."""
+    model.reuses_prefix = False
+    model.passes = TransformersPasses(model.model, is_plain=False)
+    return model
 
 
 @cache
