@@ -87,20 +87,27 @@ def pick_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | Exceptio
     Returns:
         For each row its token, or why it got none.
     """
-    largest, likeliest = logits.max(dim=-1)
-    facts = zip(samplers, torch.isfinite(largest).tolist(), likeliest.tolist(), strict=True)
+    try:
+        largest, likeliest = logits.max(dim=-1)
+        facts = list(zip(torch.isfinite(largest).tolist(), likeliest.tolist(), strict=True))
+    except Exception:  # noqa: BLE001 - out of memory, say; row by row it may fit, and the error comes again if not.
+        return [_pick_alone(sampler, logits[row]) for row, sampler in enumerate(samplers)]
     picked: list[int | Exception] = []
-    for row, (sampler, finite, token) in enumerate(facts):
+    for row, (sampler, (finite, token)) in enumerate(zip(samplers, facts, strict=True)):
         if not finite:
             picked.append(_not_finite())
         elif sampler.takes_likeliest:
             picked.append(token)
         else:
-            try:
-                picked.append(sampler.pick(logits[row]))
-            except Exception as error:  # noqa: BLE001 - this row's alone.
-                picked.append(error)
+            picked.append(_pick_alone(sampler, logits[row]))
     return picked
+
+
+def _pick_alone(sampler: Sampler, logits: Tensor) -> int | Exception:
+    try:
+        return sampler.pick(logits)
+    except Exception as error:  # noqa: BLE001 - this row's alone.
+        return error
 
 
 def _not_finite() -> RequestFailedError:

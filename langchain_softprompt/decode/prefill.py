@@ -127,16 +127,26 @@ def read_together(model: FrozenModel, prefills: Sequence[Prefill], limit: int) -
     Returns:
         For each prompt the logits after its last token, once everything is read; else ``None``, or what went wrong.
     """
-    parts: list[RowPart] = []
-    for prefill in prefills:
+    outcome: list[Tensor | Exception | None] = [None] * len(prefills)
+    parts: dict[int, RowPart] = {}
+    for number, prefill in enumerate(prefills):
         if limit <= 0:
             break
-        parts.append(prefill.next_part(limit))
-        limit -= parts[-1].length
-    outcome: list[Tensor | Exception | None] = []
-    for prefill, part, logits in zip(prefills, parts, _read(model, parts), strict=False):
-        outcome.append(logits if isinstance(logits, Exception) else prefill.took(part, logits))
-    return outcome + [None] * (len(prefills) - len(outcome))
+        try:
+            parts[number] = prefill.next_part(limit)
+            limit -= parts[number].length
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this prompt's alone.
+            outcome[number] = error
+    for (number, part), logits in zip(parts.items(), _read(model, list(parts.values())), strict=True):
+        outcome[number] = logits if isinstance(logits, Exception) else _take(prefills[number], part, logits)
+    return outcome
+
+
+def _take(prefill: Prefill, part: RowPart, logits: Tensor | None) -> Tensor | Exception | None:
+    try:
+        return prefill.took(part, logits)
+    except Exception as error:  # noqa: BLE001 - to copy a native cache takes memory, and that is this prompt's alone too.
+        return error
 
 
 def _read(model: FrozenModel, parts: Sequence[RowPart]) -> list[Tensor | Exception | None]:

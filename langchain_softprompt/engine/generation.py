@@ -56,7 +56,7 @@ class Generation:
         self.on_cancel: Callable[[], None] | None = None
         self._tokens: list[int] = []
         self._ending: FinishReason | Exception | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # A signal handler may cancel in the middle of anything.
         # Who waits for the end alone is not woken by each token: a batch of such threads would take turns with the engine.
         self._changed, self._ended = threading.Condition(self._lock), threading.Condition(self._lock)
         self._listeners: dict[Callable[[], None], bool] = {}  # and whether tokens matter to them

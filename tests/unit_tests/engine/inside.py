@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from langchain_softprompt.decode import RowStore
 from langchain_softprompt.decode.merged import MergedRows
 from langchain_softprompt.engine import Engine
+from langchain_softprompt.frozen_model.passes import RowPart
 from langchain_softprompt.prefix import PrefixStore
 
 
@@ -31,12 +33,13 @@ FAULTS: dict[str, Callable[[], Exception]] = {"exception": FaultError, **OUT_OF_
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass of the model: over a part of a prompt, or one step of several rows.
+    """One pass of the model: over parts of prompts, or one step of several rows.
 
     Attributes:
         rows: How many rows take part.
-        length: Positions it reads of each.
-        tokens: What it reads; empty when those are soft rows.
+        length: Positions it reads, of all prompts together or of each row.
+        tokens: What of it is text, as far as no soft rows stand before it in the same pass.
+        has_soft_rows: Whether it reads rows of a soft prompt.
         is_step: Whether rows that are being answered take part.
     """
 
@@ -44,6 +47,7 @@ class Pass:
     length: int
     tokens: tuple[int, ...]
     is_step: bool
+    has_soft_rows: bool = False
 
 
 def rows_of(engine: Engine) -> RowStore:
@@ -72,31 +76,37 @@ def replaced(place: object, name: str, with_: Callable[[Callable[..., Any]], Cal
 @contextmanager
 def each_pass(engine: Engine, look: Callable[[Pass], object]) -> Iterator[None]:
     """Call `look` in the engine's thread before each pass of the model. What it raises, that pass raises."""
-    rows = rows_of(engine)
+    passes = engine.model.passes
 
-    def before_reading(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def read(**inputs: Any) -> Any:
-            given = inputs.get("input_ids")
-            tokens = () if given is None else tuple(given[0].tolist())
-            length = inputs["inputs_embeds"].shape[1] if given is None else given.shape[1]
-            look(Pass(1, length, tokens, is_step=not isinstance(rows, MergedRows) and len(rows) > 0 and length == 1))
+    def before_reading(read: Callable[..., Any]) -> Callable[..., Any]:
+        def look_and_read(parts: Sequence[RowPart]) -> Any:
+            tokens = [token for part in parts if part.input_ids is not None for token in part.input_ids[0].tolist()]
+            soft = any(part.inputs_embeds is not None for part in parts)
+            look(Pass(len(parts), sum(part.length for part in parts), tuple(tokens), is_step=False, has_soft_rows=soft))
+            return read(parts)
+
+        return look_and_read
+
+    def before_step(step: Callable[..., Any]) -> Callable[..., Any]:
+        def look_and_step(input_ids: Tensor, *others: Any) -> Any:
+            look(Pass(input_ids.shape[0], 1, tuple(input_ids[:, 0].tolist()), is_step=True))
+            return step(input_ids, *others)
+
+        return look_and_step
+
+    def before_native_step(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def look_and_forward(**inputs: Any) -> Any:
+            look(Pass(1, 1, tuple(inputs["input_ids"][0].tolist()), is_step=True))
             return forward(**inputs)
 
-        return read
+        return look_and_forward
 
-    def before_step(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def step(first: int, last: int, tokens: dict[int, int]) -> Any:
-            here = tuple(tokens[row] for row in rows._slots[first:last])
-            look(Pass(last - first, 1, here, is_step=True))
-            return forward(first, last, tokens)
-
-        return step
-
-    with ExitStack() as stack:
-        stack.enter_context(replaced(engine.model, "forward", before_reading))
-        if isinstance(rows, MergedRows):
-            stack.enter_context(replaced(rows, "_forward", before_step))
-        yield
+    with replaced(passes, "read", before_reading), replaced(passes, "step", before_step):
+        if isinstance(rows_of(engine), MergedRows):
+            yield
+        else:
+            with replaced(engine.model, "forward", before_native_step):
+                yield
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from langchain_softprompt.decode import Prefill
 from langchain_softprompt.engine import Engine, Generation
 from langchain_softprompt.errors import ModelMismatchError, RequestFailedError
 from langchain_softprompt.sampling import Sampler
@@ -130,24 +131,70 @@ def test_a_fault_of_one_row_on_native_caches_fails_that_row_alone(fault: Fault, 
 
 
 @each_fault
-def test_a_fault_in_picking_a_token_fails_that_row_alone(fault: Fault, new_engine: NewEngine) -> None:
-    """At its first token, which is picked while others are read, and at one in a step of all rows."""
-    model = shared("llama")
-    engine = new_engine(model)
-    expected = [generate(model, tokens(5, seed), new=10) for seed in range(3)]
-    for fatal in (1, 4):
-        calls: dict[Sampler, int] = {}
+@pytest.mark.parametrize("fatal", [1, 4], ids=["first token", "later token"])
+def test_a_fault_in_picking_a_token_fails_that_row_alone(fatal: int, fault: Fault, new_engine: NewEngine) -> None:
+    """Beside rows that take the likeliest token; the first one is picked while others are read."""
+    engine = new_engine(shared("llama"))
+    drawing = NEW.override(temperature=1.0, seed=7)
+    settings = [NEW, drawing, NEW]
+    expected = [engine.submit(tokens(5, seed), settings=settings[seed]).result().token_ids for seed in range(3)]
+    calls: list[int] = []
 
-        def is_fatal(sampler: Sampler, *_: Any, calls: dict[Sampler, int] = calls, fatal: int = fatal) -> bool:
-            calls[sampler] = calls.get(sampler, 0) + 1
-            return sampler._settings.top_k == 7 and calls[sampler] == fatal
+    def is_fatal(*_: Any) -> bool:
+        calls.append(1)
+        return len(calls) == fatal
 
-        with failing(Sampler, "pick", fault, when=is_fatal):
-            running = [engine.submit(tokens(5, seed), settings=NEW.override(top_k=7 if seed == 1 else None)) for seed in range(3)]
-            with pytest.raises(RequestFailedError):
-                running[1].result()
-            assert list(running[1].tokens) == expected[1][: fatal - 1]
-            assert [list(running[n].result().token_ids) for n in (0, 2)] == [expected[0], expected[2]]
+    with failing(Sampler, "_draw", fault, when=is_fatal):
+        running = [engine.submit(tokens(5, seed), settings=settings[seed]) for seed in range(3)]
+        with pytest.raises(RequestFailedError):
+            running[1].result()
+        assert running[1].tokens == expected[1][: fatal - 1]
+        assert [running[n].result().token_ids for n in (0, 2)] == [expected[0], expected[2]]
+    wait_until_idle(engine)
+    check_nothing_left(engine)
+
+
+@each_fault
+def test_when_there_is_no_memory_to_pick_for_all_rows_at_once_each_picks_alone(fault: Fault, new_engine: NewEngine) -> None:
+    engine = new_engine(shared("llama"))
+    raised: list[int] = []
+
+    class Unlucky(Tensor):
+        def max(self, *_: Any, **options: Any) -> Any:
+            if "dim" in options:
+                raised.append(1)
+                raise fault()
+            return self.as_subclass(Tensor).max()
+
+    def instead(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *inputs: step(*inputs).as_subclass(Unlucky)
+
+    with replaced(engine.model.passes, "step", instead):
+        running = [engine.submit(tokens(5, seed), settings=NEW) for seed in range(3)]
+        answers = [list(generation.result().token_ids) for generation in running]
+    assert raised
+    assert answers == [generate(engine.model, tokens(5, seed), new=10) for seed in range(3)]
+
+
+@each_fault
+@pytest.mark.parametrize("family", ["llama", "lfm2"])
+@pytest.mark.parametrize("method", ["next_part", "took"])
+def test_a_fault_before_or_after_the_pass_over_a_prompt_is_that_prompts_alone(
+    method: str, family: str, fault: Fault, new_engine: NewEngine
+) -> None:
+    """Embedding it, or copying its native cache: both take memory."""
+    engine = new_engine(build(family))
+    texts = [_clean_tokens(6, 1), [1, POISON, 2], _clean_tokens(7, 2)]
+
+    def is_fatal(prefill: Prefill, *_: Any) -> bool:
+        return POISON in prefill._ids
+
+    with failing(Prefill, method, fault, when=is_fatal) as raised:
+        running = [engine.submit(text, settings=NEW) for text in texts]
+        with pytest.raises(RequestFailedError):
+            running[1].result()
+        assert [list(running[n].result().token_ids) for n in (0, 2)] == [generate(engine.model, texts[n], new=10) for n in (0, 2)]
+    assert raised
     wait_until_idle(engine)
     check_nothing_left(engine)
 
@@ -161,7 +208,7 @@ def test_a_fault_while_a_soft_prompt_is_compiled_fails_its_request_alone_and_kee
     prompt, text = embedding_prompt(6), tokens(5)
 
     def look(one: Pass) -> None:
-        if not one.tokens:  # it reads soft rows
+        if one.has_soft_rows:
             raise fault()
 
     with each_pass(engine, look):
@@ -204,18 +251,15 @@ def test_an_error_that_is_kept_keeps_no_tensors_alive(new_engine: NewEngine) -> 
     engine = new_engine(model)
     seen: list[weakref.ref[Tensor]] = []
 
-    def instead(_: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(*, input_ids: Tensor, **__: Any) -> None:
-            large = input_ids.clone()
-            seen.append(weakref.ref(large))
-            try:
-                raise ValueError
-            except ValueError:
-                raise FaultError from None
+    def look(_: Pass) -> None:
+        large = torch.ones(5)
+        seen.append(weakref.ref(large))
+        try:
+            raise ValueError
+        except ValueError:
+            raise FaultError from None
 
-        return forward
-
-    with replaced(model, "forward", instead):
+    with each_pass(engine, look):
         generation = engine.submit(tokens(5), settings=NEW)
         with pytest.raises(RequestFailedError) as caught:
             generation.result()

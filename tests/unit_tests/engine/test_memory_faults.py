@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from langchain_softprompt.decode import StepOutcome
 from langchain_softprompt.decode.merged import SPARE_COLUMNS, MergedRows
 from langchain_softprompt.errors import RequestFailedError
 from langchain_softprompt.frozen_model.columns import ColumnLayer
@@ -49,14 +50,17 @@ def test_when_memory_runs_out_in_the_middle_of_laying_out_anew_the_rows_are_as_t
     assert len(store) == 2
     assert store.num_bytes == undisturbed.num_bytes
     for token in (3, 4):
-        expected = undisturbed.step({0: token, 1: token + 1})
-        for row, logits in store.step({0: token, 1: token + 1}).items():
-            assert torch.equal(logits, expected[row])
+        _check_equal(store.step({0: token, 1: token + 1}), undisturbed.step({0: token, 1: token + 1}))
     for one in (store, undisturbed):
         _add(one, 2, 40, needed)
-    expected = undisturbed.step({0: 1, 1: 2, 2: 3})
-    for row, logits in store.step({0: 1, 1: 2, 2: 3}).items():
-        assert torch.equal(logits, expected[row])
+    _check_equal(store.step({0: 1, 1: 2, 2: 3}), undisturbed.step({0: 1, 1: 2, 2: 3}))
+
+
+def _check_equal(one: StepOutcome, other: StepOutcome) -> None:
+    assert not one.failed
+    for (rows, logits), (same_rows, same_logits) in zip(one.answered, other.answered, strict=True):
+        assert rows == same_rows
+        assert torch.equal(logits, same_logits)
 
 
 @torch.inference_mode()
@@ -68,8 +72,9 @@ def test_when_not_even_the_old_layout_can_be_had_again_the_next_step_says_so_of_
     assert (len(store), store.num_bytes) == (0, 0)
     _add(store, 3, 7)
     outcome = store.step({0: 1, 1: 1, 3: 5})
-    assert {row: isinstance(one, RuntimeError) for row, one in outcome.items()} == {0: True, 1: True, 3: False}
-    assert set(store.step({3: 5})) == {3}
+    assert {row: type(error) for row, error in outcome.failed.items()} == {0: RuntimeError, 1: RuntimeError}
+    assert [rows for rows, _ in outcome.answered] == [[3]]
+    assert not store.step({3: 5}).failed
 
 
 @torch.inference_mode()
@@ -79,7 +84,7 @@ def test_a_first_row_that_finds_no_memory_leaves_none_behind() -> None:
     with failing(ColumnLayer, "lazy_initialization", no_memory, when=only_call(LAYERS - 1)), pytest.raises(RuntimeError):
         store.add(0, cache, 5)
     assert (len(store), store.num_bytes) == (0, 0)
-    assert store.step({}) == {}
+    assert store.step({}) == StepOutcome()
 
 
 def _after_first() -> Callable[..., bool]:
