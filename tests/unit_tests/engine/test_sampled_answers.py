@@ -71,7 +71,7 @@ def test_many_answers_follow_the_distribution_that_generate_draws_from(way: str,
     """Drawn one token by prefill and one by a shared step of rows; seeds are fixed, so this passes always or never."""
     engine, expected = new_engine(shared("llama")), _distribution(way)
     running = [engine.submit(TEXT, settings=GenerationSettings(max_new_tokens=2, seed=seed, **WAYS[way])) for seed in range(DRAWS)]
-    drawn: Counter[Pair] = Counter(generation.result().token_ids for generation in running)  # type: ignore[misc]
+    drawn: Counter[Pair] = Counter(generation.result().token_ids for generation in running)
     assert set(drawn) <= set(expected)
     assert _deviation(drawn, expected) < 4
 
