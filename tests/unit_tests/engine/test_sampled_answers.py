@@ -71,7 +71,7 @@ def test_many_answers_follow_the_distribution_that_generate_draws_from(way: str,
     """Drawn one token by prefill and one by a shared step of rows; seeds are fixed, so this passes always or never."""
     engine, expected = new_engine(shared("llama")), _distribution(way)
     running = [engine.submit(TEXT, settings=GenerationSettings(max_new_tokens=2, seed=seed, **WAYS[way])) for seed in range(DRAWS)]
-    drawn: Counter[Pair] = Counter(generation.result().token_ids for generation in running)  # type: ignore[misc]
+    drawn: Counter[Pair] = Counter(generation.result().token_ids for generation in running)
     assert set(drawn) <= set(expected)
     assert _deviation(drawn, expected) < 4
 
@@ -119,3 +119,24 @@ def test_a_seed_gives_the_same_answer_in_every_kind_of_cache(family: str, new_en
     again = engine.submit(tokens(20), soft_prompt=prompt, settings=chosen)
     assert again.result().token_ids == alone
     assert all(generation.result().token_ids != alone for generation in crowd)
+
+
+@pytest.mark.parametrize("penalty", [0.7, 1.3, 3.0])
+def test_a_greedy_answer_with_a_repetition_penalty_is_that_of_generate_also_when_its_text_was_cached(
+    penalty: float, new_engine: NewEngine
+) -> None:
+    """Text that was not read again counts as seen all the same."""
+    model, text = shared("llama"), tokens(30, 5)
+    output = model.model.generate(
+        input_ids=torch.tensor([text]),
+        attention_mask=torch.ones(1, 30, dtype=torch.long),
+        max_new_tokens=30,
+        do_sample=False,
+        repetition_penalty=penalty,
+        pad_token_id=0,
+    )
+    engine, chosen = new_engine(model), GenerationSettings(max_new_tokens=30, repetition_penalty=penalty)
+    for known in (0, 29):
+        result = engine.submit(text, settings=chosen).result()
+        assert (list(result.token_ids), result.cached_tokens) == (output[0, 30:].tolist(), known)
+    assert list(engine.submit(text, settings=chosen.override(repetition_penalty=1.0)).result().token_ids) != output[0, 30:].tolist()

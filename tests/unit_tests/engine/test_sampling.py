@@ -133,6 +133,12 @@ def test_the_same_seed_draws_the_same_tokens_and_no_seed_draws_fresh_ones() -> N
     assert draw(None) != draw(None)
 
 
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_every_seed_that_settings_take_can_be_drawn_with(seed: int) -> None:
+    one, same = (Sampler(GenerationSettings(temperature=1.5, seed=seed), [1]) for _ in range(2))
+    assert [one.pick(_logits(number)) for number in range(9)] == [same.pick(_logits(number)) for number in range(9)]
+
+
 def test_drawing_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
     Sampler(GenerationSettings(temperature=1.0), [1]).pick(_logits(0))

@@ -135,7 +135,7 @@ def test_whatever_the_budget_bytes_are_kept_within_it_and_every_head_is_right(us
             assert new <= now <= before | new
             if _bytes(before | new) <= max_bytes:
                 assert now == before | new
-            used = max(len(use.text) if (use.name, use.text) in new else known, 0)
+            used = len(use.text) if (use.name, use.text) in new else known
         else:
             found = store.find(use.soft_prompt, use.text, allow_other_model=use.opt_in)
             now = _kept(store)
