@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+
+from torch import Tensor
 
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.passes import RowPart
+from tests.unit_tests.engine.inside import replaced
 
 
 @dataclass
@@ -19,20 +22,15 @@ class Reads:
 
 @contextmanager
 def counted_reads(model: FrozenModel) -> Iterator[Reads]:
-    """Count what `FrozenModel.forward` is given.
+    """Count what the model's passes are given to read.
 
-    Models with native caches decode through it too; ask those for one new token, which takes no step.
+    Models with native caches decode through the same door; ask those for one new token, which takes no step.
     """
-    reads, forward = Reads(), model.forward
+    reads, read = Reads(), model.passes.read
 
-    def counting(**given: Any) -> Any:
-        inputs = given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]
-        reads.positions += inputs.shape[1]
-        return forward(**given)
+    def counting(parts: Sequence[RowPart]) -> list[Tensor | None]:
+        reads.positions += sum(part.length for part in parts)
+        return read(parts)
 
-    replaced: dict[str, Callable[..., Any]] = vars(model)
-    replaced["forward"] = counting
-    try:
+    with replaced(model.passes, "read", lambda _: counting):
         yield reads
-    finally:
-        del replaced["forward"]

@@ -9,36 +9,19 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-from torch import nn
 
 from langchain_softprompt.engine import Engine, EngineLoad, Generation
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.errors import EngineClosedError
-from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.scheduler import Scheduler
 from langchain_softprompt.settings import GenerationSettings
 from tests.unit_tests.engine.conftest import NewEngine, engine_threads
+from tests.unit_tests.engine.inside import Pass, each_pass
 from tests.unit_tests.engine.tiny import build, generate, shared, tokens, wait_until, wait_until_idle
 
 LONG = GenerationSettings(max_new_tokens=400)
-
-
-@contextmanager
-def each_forward(model: FrozenModel, look: Callable[[int, int], None]) -> Iterator[None]:
-    """Call `look(rows, length)` in the engine's thread before each forward of the model."""
-
-    def before(_: nn.Module, __: object, inputs: dict[str, object]) -> None:
-        look(*inputs["input_ids"].shape)
-
-    handle = model.model.register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def test_a_cancelled_row_is_gone_from_the_very_next_step(new_engine: NewEngine) -> None:
@@ -48,14 +31,14 @@ def test_a_cancelled_row_is_gone_from_the_very_next_step(new_engine: NewEngine) 
     running: list[Generation] = []
     admitted = threading.Event()
 
-    def look(batch: int, length: int) -> None:
+    def look(one: Pass) -> None:
         admitted.wait()
-        if length == 1:
-            rows.append(batch)
+        if one.is_step:
+            rows.append(one.rows)
             if len(rows) == 3:
                 running[0].cancel()
 
-    with each_forward(model, look):
+    with each_pass(engine, look):
         running += [engine.submit(tokens(n + 2), settings=GenerationSettings(max_new_tokens=8)) for n in range(3)]
         admitted.set()
         results = [generation.result() for generation in running]
@@ -161,7 +144,7 @@ def test_close_from_many_threads_at_once_is_safe(new_engine: NewEngine) -> None:
 def test_close_from_the_engines_own_thread_is_safe(new_engine: NewEngine) -> None:
     model = build("llama")
     engine = new_engine(model)
-    with each_forward(model, lambda _, __: engine.close()):
+    with each_pass(engine, lambda _: engine.close()):
         assert engine.submit(tokens(3), settings=LONG).result().finish_reason == "cancelled"
 
 
@@ -207,6 +190,7 @@ import os
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import EngineClosedError
 from langchain_softprompt.settings import GenerationSettings
+from tests.unit_tests.engine.inside import Pass, each_pass
 from tests.unit_tests.engine.tiny import build, tokens
 
 engine = Engine(build("llama", max_position_embeddings=10**7))
