@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -10,6 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 VOCAB = 96
+TEXT = 90  # the ids below this are text; those above may stand for an image or a sound
 HIDDEN = 32
 FAMILIES = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 
@@ -22,6 +24,10 @@ _SMALL: dict[str, object] = {
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
+    "image_token_id": 91,
+    "image_token_index": 91,
+    "video_token_id": 92,
+    "audio_token_id": 93,
     "tie_word_embeddings": False,
     "is_decoder": True,
     "hidden_size": HIDDEN,
@@ -32,14 +38,6 @@ _SMALL: dict[str, object] = {
     "num_key_value_heads": 2,
     "head_dim": 8,
     "max_position_embeddings": 512,
-    # What limits how far back a layer sees.
-    "sliding_window": WINDOW,
-    "sliding_window_size": WINDOW,
-    "attention_window_size": WINDOW,
-    "attention_chunk_size": WINDOW,
-    "local_attention": 2 * WINDOW,
-    "window_size": WINDOW,
-    "index_topk": WINDOW,
     # Mixtures of experts.
     "num_experts": 4,
     "num_local_experts": 4,
@@ -83,14 +81,20 @@ _SMALL: dict[str, object] = {
     "rotary_dim": 8,
 }
 
-_NO_PAST: dict[str, object] = {}
-_SHARED_TEXT: dict[str, object] = {
-    "num_hidden_layers": 4,
-    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+# What limits how far back a layer sees, and how many windows that is.
+_REACH = {
+    "sliding_window": 1,
+    "sliding_window_size": 1,
+    "attention_window_size": 1,
+    "attention_chunk_size": 1,
+    "local_attention": 2,
+    "window_size": 1,
+    "index_topk": 1,
+    "indexer_budget": 1,
 }
 _MAMBA2: dict[str, object] = {"num_heads": 8, "n_groups": 1}
-_LINEAR: dict[str, object] = {"layer_types": ["linear_attention", "full_attention"]}
-_TWO_WINDOWS: dict[str, object] = {"layer_types": ["sliding_attention", "full_attention"]}
+_TWO = ["sliding_attention", "full_attention"]
+_TWO_WINDOWS: dict[str, object] = {"layer_types": _TWO}
 _DECODER: dict[str, object] = {
     "encoder_layers": 2,
     "decoder_layers": 2,
@@ -131,12 +135,18 @@ _BLT: dict[str, object] = {
 
 # What a family needs beside, or in place of, the small sizes.
 EXTRA: dict[str, dict[str, object]] = {
-    "kimi_linear": _LINEAR,
-    "lfm3": {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "sliding_attention"]},
-    "qwen4_exp_text": {"layer_types": ["linear_attention", "indexed_attention"]},
-    "xmod": {"default_language": "en_XX"},
-    "dots3_note": {"audio_config": {"hidden_size": 32}},
-    "phi4_multimodal": {"vision_config": _SENSES, "audio_config": {**_SENSES, "num_blocks": 1, "ext_pw_out_channel": 32, "nemo_conv_channels": 32}},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 16,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_compress_ratio": 4,
+        "hc_lowrank": 8,
+    },
+    "xmod": {"default_language": "en_XX", "pad_token_id": 1},
+    "phi4_multimodal": {
+        "vision_config": _SENSES,
+        "audio_config": {**_SENSES, "num_blocks": 1, "ext_pw_out_channel": 32, "nemo_conv_channels": 32},
+    },
     "xlm-roberta-xl": {"pad_token_id": 1},
     "xlm-roberta": {"pad_token_id": 1},
     "roberta-prelayernorm": {"pad_token_id": 1},
@@ -144,12 +154,10 @@ EXTRA: dict[str, dict[str, object]] = {
     "data2vec-text": {"pad_token_id": 1},
     "camembert": {"pad_token_id": 1},
     "bamba": {"attn_layer_indices": [1]},
-    "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention"]},
     "bart": _DECODER,
     "bigbird_pegasus": _DECODER,
     "blenderbot": _DECODER,
     "blenderbot-small": _DECODER,
-    "cohere2": _TWO_WINDOWS,
     "cpmant": {"dim_head": 8, "dim_ff": 48, "prompt_length": 4},
     "ctrl": {"dff": 48},
     "cwm": {"bos_token_id": 0, **_TWO_WINDOWS},
@@ -158,8 +166,6 @@ EXTRA: dict[str, dict[str, object]] = {
         "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "dots1": {"n_shared_experts": 1},
-    "gemma2": _TWO_WINDOWS,
-    "gemma3_text": _TWO_WINDOWS,
     "blt": {
         "patcher_config": {**_BLT, "num_key_value_heads": 4},
         "encoder_config": {**_BLT, "hidden_size_global": HIDDEN},
@@ -170,7 +176,9 @@ EXTRA: dict[str, dict[str, object]] = {
     },
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
     "deepseek_v4": {"o_groups": 2, "o_lora_rank": 8, "hc_mult": 2},
-    "dots3_note_text": {"num_key_value_heads": 4, "shared_experts_intermediate_size": 16},
+    "laguna": _TWO_WINDOWS,
+    "mellum": _TWO_WINDOWS,
+    "dots3_note_text": {"layer_types": ["indexed_attention"] * 2, "num_key_value_heads": 4, "shared_experts_intermediate_size": 16},
     "emu3_text_model": {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 95},
     "git": {"vision_config": _SENSES},
     "inkling_text": {"swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "rel_extent": 64},
@@ -184,16 +192,16 @@ EXTRA: dict[str, dict[str, object]] = {
     "longcat_flash": {"num_layers": 2, "zero_expert_num": 2, "expert_ffn_hidden_size": 16, "moe_topk": 2},
     "mllama_text_model": {"bos_token_id": 0, "cross_attention_layers": [1]},
     "gemma3n_text": {
-        **_SHARED_TEXT,
+        "num_hidden_layers": 4,
+        "layer_types": [*_TWO, *_TWO],
         "num_kv_shared_layers": 2,
         "laurel_rank": 8,
         "activation_sparsity_pattern": [0.0] * 4,
         "intermediate_size": [48] * 4,
     },
-    "gemma4_text": {**_SHARED_TEXT, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 0, "global_head_dim": 8},
-    "gemma4_unified_text": {**_TWO_WINDOWS, "global_head_dim": 8},
+    "gemma4_text": {"pad_token_id": 0, **_TWO_WINDOWS, "global_head_dim": 8, "hidden_size_per_layer_input": 0},
+    "gemma4_unified_text": {"pad_token_id": 0, **_TWO_WINDOWS, "global_head_dim": 8},
     "gpt_neo": {"num_layers": 2, "attention_types": [[["global", "local"], 1]]},
-    "gpt_oss": _TWO_WINDOWS,
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_dt_rank": 4},
     "lfm2": {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"]},
@@ -226,9 +234,6 @@ EXTRA: dict[str, dict[str, object]] = {
         "encoder_ffn_dim": 48,
         "decoder_ffn_dim": 48,
     },
-    "qwen3_5_moe_text": _LINEAR,
-    "qwen3_5_text": _LINEAR,
-    "qwen3_next": _LINEAR,
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {
         "axial_pos_shape": (16, 32),
@@ -252,26 +257,42 @@ EXTRA: dict[str, dict[str, object]] = {
 }
 
 
-def tiny_config(family: str, **changes: object) -> PreTrainedConfig:
-    """The smallest configuration of a family that still has every kind of layer it is known for."""
+def tiny_config(family: str, window: int = WINDOW, **changes: object) -> PreTrainedConfig:
+    """The smallest configuration of a family that still has every kind of layer that it has by default."""
     kind = CONFIG_MAPPING[family]
+    whole: Any = kind()
     parts: dict[str, object] = {}
     if "text_config" in kind.sub_configs:
-        whole = kind()
         for name in kind.sub_configs:
-            part = type(getattr(whole, name))
-            if part is type(None):
-                continue
-            small = _known(part, _SMALL) if name == "text_config" else _known(part, _SENSES)
-            parts[name] = {"model_type": part.model_type, **small, **EXTRA.get(part.model_type, {})}
-    return kind(**{**_known(kind, _SMALL), **parts, **EXTRA.get(family, {}), **changes})
+            part = getattr(whole, name)
+            if part is not None:
+                small = _small(part, window) if name == "text_config" else _known(part, _SENSES)
+                parts[name] = {"model_type": part.model_type, **small, **EXTRA.get(part.model_type, {})}
+    return kind(**{**_small(whole, window), **parts, **EXTRA.get(family, {}), **changes})
 
 
-def _known(kind: type[PreTrainedConfig], small: dict[str, object]) -> dict[str, object]:
-    known = {field.name for field in dataclasses.fields(kind)}
+def has_window(family: str) -> bool:
+    """Whether some layers of a family see only so far back."""
+    return tiny_config(family, 24).to_dict() != tiny_config(family, 8).to_dict()
+
+
+def _small(whole: PreTrainedConfig, window: int) -> dict[str, object]:
+    known = _fields(whole)
+    small = {**_SMALL, **{name: window * windows for name, windows in _REACH.items()}}
     if "kv_lora_rank" in known:
-        small = {**small, "num_key_value_heads": 4}
-    return {name: value for name, value in small.items() if name in known or name in kind.attribute_map}
+        small["num_key_value_heads"] = 4
+    kinds = list(dict.fromkeys(getattr(whole, "layer_types", None) or ()))
+    if "layer_types" in known and len(kinds) > 1:
+        small |= {"layer_types": kinds, "num_hidden_layers": len(kinds)}
+    return _known(whole, small)
+
+
+def _known(whole: PreTrainedConfig, small: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in small.items() if name in _fields(whole) or name in whole.attribute_map}
+
+
+def _fields(whole: PreTrainedConfig) -> set[str]:
+    return {field.name for field in dataclasses.fields(whole)}  # type: ignore[arg-type]
 
 
 def random_model(config: PreTrainedConfig) -> PreTrainedModel:
@@ -287,4 +308,7 @@ def random_model(config: PreTrainedConfig) -> PreTrainedModel:
                 weight.copy_(1.5 * noise * weight[0].numel() ** -0.5)
             else:
                 weight.add_(0.1 * noise)
+        head: Any = model.get_output_embeddings()
+        if head is not None:  # It never says the ids that are no text: each is half as likely as another.
+            head.weight[TEXT:] = head.weight[: VOCAB - TEXT] / 2
     return model.eval()
