@@ -26,7 +26,7 @@ ATTENTION = (
 )
 HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid", "lfm2", "mamba2", "nemotron_h", "qwen3_next")
 # Count positions by columns, so that rows of different lengths can't share them.
-BY_COLUMNS = ("bart", "roformer")
+BY_COLUMNS = ("bart", "trocr")
 REFUSED = ("gemma3n_text", "recurrent_gemma", "rwkv")
 
 
