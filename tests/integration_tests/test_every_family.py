@@ -7,23 +7,18 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from tests.families.page import line, lines
 from tests.families.sizes import NOT_TINY
-from tests.families.tiny import FAMILIES, has_window
+from tests.families.tiny import FAMILIES, NEAR_WINDOW, has_window
 from tests.families.verdict import judge
 
 pytestmark = pytest.mark.slow
 
-# Within what the load-time self-test reads, and past it.
-NEAR = 8
-
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_says_what_transformers_says_or_is_refused_as_the_docs_have_it(family: str) -> None:
+    """With windows that the load-time self-test does not read past, and with windows that it does."""
     assert line(judge(family)) == lines()[family], "docs/models.md is out of date: python -m tests.families.page"
-
-
-@pytest.mark.parametrize("family", [family for family in FAMILIES if has_window(family)])
-def test_a_family_says_the_same_with_a_window_that_the_self_test_reads_past(family: str) -> None:
-    judge(family, NEAR)
+    if has_window(family):
+        judge(family, NEAR_WINDOW)
 
 
 def test_no_family_is_left_out() -> None:
