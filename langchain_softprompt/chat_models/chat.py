@@ -60,8 +60,8 @@ class ChatSoftPrompt(BatchingChat):
 
     Token usage:
         ``usage_metadata["input_tokens"]`` counts the text's tokens and the virtual tokens of the soft prompt, as both
-        take room in the model's context; ``input_token_details["cache_read"]`` counts the virtual tokens that were
-        compiled already. The token that ends an answer is not counted.
+        take room in the model's context; ``input_token_details["cache_read"]`` counts those of both that were
+        not read, as the engine had them. The token that ends an answer is not counted.
 
     Response metadata:
         ``model_name``, ``model_provider``, ``finish_reason`` (``"stop"``, ``"length"`` or ``"stop_sequence"``), and

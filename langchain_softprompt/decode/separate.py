@@ -10,6 +10,7 @@ from transformers import Cache
 
 from langchain_softprompt.decode.outcome import StepOutcome
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.passes import RowPart
 from langchain_softprompt.prefix import KVPrefix
 
 
@@ -44,8 +45,9 @@ class SeparateRows:
         for name, row in self._rows.items():
             ids = torch.tensor([[tokens[name]]], device=self._model.device)
             try:
-                logits = self._model.forward(input_ids=ids, cache=row.cache, past_length=row.length)
-                outcome.answered.append(([name], logits[None]))
+                (logits,) = self._model.passes.read([RowPart(row.cache, row.length, input_ids=ids)])
+                if logits is not None:
+                    outcome.answered.append(([name], logits[None]))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone.
                 outcome.failed[name] = error
             row.length += 1

@@ -79,7 +79,7 @@ class FrozenModel:
         self.device: torch.device = model.device
         # The width soft rows must have is that of the embeddings, which a few models (OPT-350m) project to another size.
         self.vocab_size, self.hidden_size = cast("Tensor", model.get_input_embeddings().weight).shape
-        self.num_layers: int = config.num_hidden_layers
+        self.num_layers: int = getattr(config, "num_hidden_layers", 0)  # A few have several stacks, and no number for them all.
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
 
@@ -126,7 +126,13 @@ class FrozenModel:
             except FrozenModelError as error:  # Some models look into their linear layers.
                 logger.warning("%s is served without packed weights: %s", found.name, error)
                 model, tokenizer = read_model(found, dtype=dtype, device=place)
-        return cls(model, tokenizer, found, quantization=quantization)
+        try:
+            return cls(model, tokenizer, found, quantization=quantization)
+        except FrozenModelError as error:
+            if quantization is None:
+                raise
+            msg = f"{found.name} can't be served with quantization={quantization!r}: {error} Load it without quantization."
+            raise FrozenModelError(msg) from error
 
     @classmethod
     def wrap(
@@ -192,7 +198,7 @@ class FrozenModel:
 def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int, ...]:
     configured = model.generation_config.eos_token_id if model.generation_config is not None else None
     if configured is None:
-        configured = model.config.get_text_config().eos_token_id
+        configured = getattr(model.config.get_text_config(), "eos_token_id", None)
     ids = [configured] if isinstance(configured, int) else list(configured or [])
     if tokenizer is not None and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)

@@ -46,7 +46,8 @@ def read_row(
     seen = torch.ones(1, past_length + length, dtype=torch.long, device=given.device)
     output = model(
         input_ids=input_ids,
-        inputs_embeds=inputs_embeds,
+        # A copy: CTRL scales what it is given in place, and these may be a soft prompt's own rows.
+        inputs_embeds=inputs_embeds.clone() if inputs_embeds is not None else None,
         # A row alone has no padding. State-space layers want a mask as long as the input, or none.
         attention_mask=seen if is_plain else None,
         position_ids=torch.arange(past_length, past_length + length, device=given.device)[None],

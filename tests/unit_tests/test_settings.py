@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_softprompt.errors import InvalidSettingsError
-from langchain_softprompt.settings import EngineLimits, GenerationSettings, TrainingSettings
+from langchain_softprompt.settings import QUANTIZATIONS, EngineLimits, GenerationSettings, TrainingSettings, check_quantization
 
 _NO_INTEGER = [1.0, "1", None, True, math.nan]
 _NO_NUMBER = ["1", None, True, math.nan, math.inf, -math.inf, 10**400]
@@ -24,11 +24,15 @@ _BOUNDS: dict[tuple[type, str], tuple[list[Any], list[Any]]] = {
     (GenerationSettings, "temperature"): ([0, 0.0, 1e-9, 2.5], [-1e-9, *_NO_NUMBER]),
     (GenerationSettings, "top_k"): ([None, 0, 1, 10**6], [-1, 1.0, "1", True]),
     (GenerationSettings, "top_p"): ([1e-9, 0.5, 1, 1.0], [0, -0.1, 1.0000001, *_NO_NUMBER]),
+    (GenerationSettings, "min_p"): ([0, 1e-9, 0.5, 1, 1.0], [-1e-9, 1.0000001, *_NO_NUMBER]),
     (GenerationSettings, "repetition_penalty"): ([1e-9, 1, 2.0], [0, -1, *_NO_NUMBER]),
     (GenerationSettings, "seed"): ([None, 0, 2**63 - 1], [-1, 2**63, 1.0, "1", True]),
     (GenerationSettings, "stop_token_ids"): ([(), (0, 7)], [(-1,), (1.0,), (True,), ("1",), "12", [1], None, 3]),
     (EngineLimits, "max_rows"): _AT_LEAST_1,
     (EngineLimits, "max_queue"): _AT_LEAST_1,
+    (EngineLimits, "max_tokens"): ([None, 1, 10**9], [0, -1, 1.0, "1", True, math.nan]),
+    (EngineLimits, "row_cache_bytes"): _AT_LEAST_1,
+    (EngineLimits, "prefill_chunk"): _AT_LEAST_1,
     (EngineLimits, "prefix_cache_bytes"): ([0, 1], [-1, *_NO_INTEGER]),
     (TrainingSettings, "virtual_tokens"): ([None, 1, 4096], [0, -1, 4097, 1.0, "1", True]),
     (TrainingSettings, "max_steps"): _AT_LEAST_1,
@@ -58,6 +62,17 @@ def test_a_value_inside_the_bounds_is_taken(kind: type, name: str, value: object
 def test_a_value_outside_the_bounds_is_refused_by_name(kind: type, name: str, value: object) -> None:
     with pytest.raises(InvalidSettingsError, match=rf"^{name}: expected .*, found "):
         kind(**{name: value})
+
+
+@pytest.mark.parametrize("quantization", [None, "int8", *QUANTIZATIONS])
+def test_a_known_quantization_is_taken(quantization: str | None) -> None:
+    check_quantization(quantization)
+
+
+@pytest.mark.parametrize("quantization", ["", "int4", "INT8", "int8 ", "none", 8, True, ["int8"]])
+def test_any_other_quantization_is_refused_with_those_there_are(quantization: Any) -> None:
+    with pytest.raises(InvalidSettingsError, match=r"^quantization: expected None or one of int8, found "):
+        check_quantization(quantization)
 
 
 @pytest.mark.parametrize("kind", _CLASSES)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from langchain_softprompt.chat_models import ChatSoftPrompt, UnknownArgumentError
 from langchain_softprompt.errors import InvalidReferenceError, InvalidSettingsError
+from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.testing import FakeEngine, tiny_soft_prompt
 from tests.unit_tests.chat.conftest import QUESTION
 
@@ -88,6 +89,8 @@ def test_soft_prompt_of_no_known_form_raises_at_construction_and_in_a_call(choic
         {"max_tokens": 0},
         {"top_p": 0},
         {"top_k": -1},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
         {"repetition_penalty": 0},
         {"seed": -1},
         {"timeout": 0},
@@ -108,6 +111,11 @@ def test_setting_of_another_type_raises(wrong: dict[str, Any]) -> None:
         _fake().invoke(QUESTION, **wrong)
 
 
+def test_quantization_that_is_not_known_raises_at_construction() -> None:
+    with pytest.raises(InvalidSettingsError, match=r"quantization: expected None or one of int8, found 'int4'"):
+        ChatSoftPrompt(model="embedded", quantization="int4")
+
+
 def test_model_is_required() -> None:
     with pytest.raises(ValidationError, match="model"):
         ChatSoftPrompt()  # type: ignore[call-arg]
@@ -115,24 +123,18 @@ def test_model_is_required() -> None:
 
 def test_settings_reach_the_engine_and_a_call_overrides_them() -> None:
     engine = FakeEngine()
-    llm = ChatSoftPrompt(model="fake", engine=engine, temperature=0.5, top_k=3, top_p=0.9, repetition_penalty=1.2, seed=7, max_tokens=9)
+    own = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2, "seed": 7}
+    llm = ChatSoftPrompt(model="fake", engine=engine, max_tokens=9, **own)
     llm.invoke(QUESTION)
-    llm.invoke(QUESTION, temperature=0, max_new_tokens=4, seed=None)
+    llm.invoke(QUESTION, temperature=0, max_new_tokens=4, min_p=0.2, seed=None)
     first, second = (request.settings for request in engine.requests)
-    assert (first.temperature, first.top_k, first.top_p, first.repetition_penalty, first.seed, first.max_new_tokens) == (
-        0.5,
-        3,
-        0.9,
-        1.2,
-        7,
-        9,
-    )
-    assert second == first.override(temperature=0, max_new_tokens=4)
+    assert first == GenerationSettings(max_new_tokens=9, **own)
+    assert second == first.override(temperature=0, max_new_tokens=4, min_p=0.2)
 
 
 def test_none_for_a_setting_is_its_default() -> None:
-    llm = ChatSoftPrompt(model="embedded", temperature=None, max_tokens=None)  # type: ignore[arg-type]
-    assert (llm.temperature, llm.max_tokens) == (0.0, 256)
+    llm = ChatSoftPrompt(model="embedded", temperature=None, max_tokens=None, min_p=None)  # type: ignore[arg-type]
+    assert (llm.temperature, llm.max_tokens, llm.min_p) == (0.0, 256, 0.0)
 
 
 def test_repr_is_short_and_tells_no_weights_and_no_key() -> None:

@@ -64,6 +64,7 @@ def test_same_call_is_answered_from_the_cache() -> None:
         {"max_new_tokens": 7},
         {"top_k": 3},
         {"top_p": 0.5},
+        {"min_p": 0.5},
         {"seed": 1},
         {"stop": ["x"]},
         {"repetition_penalty": 2},
@@ -77,7 +78,15 @@ def test_other_settings_are_another_entry(other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"model": "x"}, {"revision": "x"}, {"dtype": "float16"}, {"gguf_file": "x"}, {"engine": FakeEngine(name="x")}]
+    "other",
+    [
+        {"model": "x"},
+        {"revision": "x"},
+        {"dtype": "float16"},
+        {"quantization": "int8"},
+        {"gguf_file": "x"},
+        {"engine": FakeEngine(name="x")},
+    ],
 )
 def test_another_frozen_model_is_another_entry(other: dict[str, Any]) -> None:
     _, llm = _counting()

@@ -76,13 +76,15 @@ def replaced(place: object, name: str, with_: Callable[[Callable[..., Any]], Cal
 @contextmanager
 def each_pass(engine: Engine, look: Callable[[Pass], object]) -> Iterator[None]:
     """Call `look` in the engine's thread before each pass of the model. What it raises, that pass raises."""
-    passes = engine.model.passes
+    passes, rows = engine.model.passes, rows_of(engine)
 
     def before_reading(read: Callable[..., Any]) -> Callable[..., Any]:
         def look_and_read(parts: Sequence[RowPart]) -> Any:
-            tokens = [token for part in parts if part.input_ids is not None for token in part.input_ids[0].tolist()]
-            soft = any(part.inputs_embeds is not None for part in parts)
-            look(Pass(len(parts), sum(part.length for part in parts), tuple(tokens), is_step=False, has_soft_rows=soft))
+            tokens = tuple(token for part in parts if part.input_ids is not None for token in part.input_ids[0].tolist())
+            length, soft = sum(part.length for part in parts), any(part.inputs_embeds is not None for part in parts)
+            # Rows in native caches step through the same door, one by one.
+            is_step = not isinstance(rows, MergedRows) and len(rows) > 0 and length == 1
+            look(Pass(len(parts), length, tokens, is_step=is_step, has_soft_rows=soft))
             return read(parts)
 
         return look_and_read
@@ -94,19 +96,8 @@ def each_pass(engine: Engine, look: Callable[[Pass], object]) -> Iterator[None]:
 
         return look_and_step
 
-    def before_native_step(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def look_and_forward(**inputs: Any) -> Any:
-            look(Pass(1, 1, tuple(inputs["input_ids"][0].tolist()), is_step=True))
-            return forward(**inputs)
-
-        return look_and_forward
-
     with replaced(passes, "read", before_reading), replaced(passes, "step", before_step):
-        if isinstance(rows_of(engine), MergedRows):
-            yield
-        else:
-            with replaced(engine.model, "forward", before_native_step):
-                yield
+        yield
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -37,26 +40,59 @@ def _transformers(logits: Tensor, chosen: GenerationSettings, seen: list[int]) -
         processors.append(TopKLogitsWarper(chosen.top_k))
     if chosen.top_p < 1:
         processors.append(TopPLogitsWarper(chosen.top_p))
+    if chosen.min_p > 0:
+        processors.append(MinPLogitsWarper(chosen.min_p))
     return processors(torch.tensor([seen]), logits[None])[0]
 
 
-@settings(deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    temperature=st.floats(0.1, 3),
-    top_k=st.none() | st.integers(0, 2 * VOCAB),
-    top_p=st.floats(0.01, 1),
-    penalty=st.floats(0.5, 2),
-    seen=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20),
-)
-def test_filtered_scores_equal_transformers_bit_for_bit(
-    seed: int, temperature: float, top_k: int | None, top_p: float, penalty: float, seen: list[int]
-) -> None:
-    chosen = GenerationSettings(temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=penalty)
+def _assert_same_as_transformers(logits: Tensor, chosen: GenerationSettings, seen: list[int]) -> None:
+    """Bit for bit."""
     mask = torch.zeros(VOCAB, dtype=torch.bool)
     mask[seen] = True
-    ours = filter_logits(_logits(seed), chosen, mask)
-    assert torch.equal(ours, _transformers(_logits(seed), chosen, seen))
+    assert torch.equal(filter_logits(logits, chosen, mask), _transformers(logits, chosen, seen))
+
+
+_SEEN = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20)
+_CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "temperature": st.floats(0.1, 3),
+    "top_k": st.none() | st.integers(0, 2 * VOCAB),
+    "top_p": st.floats(0.01, 1),
+    "min_p": st.floats(0, 1),
+    "repetition_penalty": st.floats(0.5, 2),
+}
+
+
+def _some_logits(seed: int, scale: float, steps: int) -> Tensor:
+    """Random ones; in steps, so that some are equal, when there are any."""
+    logits = _logits(seed, scale)
+    return (logits * steps / scale).round() * scale / steps if steps else logits
+
+
+_LOGITS = st.builds(_some_logits, st.integers(0, 1000), st.sampled_from([0.1, 4.0, 30.0]), st.sampled_from([0, 2]))
+
+
+@pytest.mark.parametrize("name", _CHOICES)
+@settings(deadline=None, max_examples=50)
+@given(data=st.data(), logits=_LOGITS, seen=_SEEN)
+def test_each_filter_alone_gives_transformers_scores_bit_for_bit(name: str, data: st.DataObject, logits: Tensor, seen: list[int]) -> None:
+    chosen = {"temperature": 1.0, name: data.draw(_CHOICES[name])}
+    _assert_same_as_transformers(logits, GenerationSettings(**chosen), seen)
+
+
+@settings(deadline=None, max_examples=200)
+@given(chosen=st.builds(GenerationSettings, **_CHOICES), logits=_LOGITS, seen=_SEEN)
+def test_all_filters_together_give_transformers_scores_bit_for_bit(chosen: GenerationSettings, logits: Tensor, seen: list[int]) -> None:
+    _assert_same_as_transformers(logits, chosen, seen)
+
+
+@pytest.mark.parametrize("min_p", [0.0, 0.1, 0.5, 1.0])
+def test_min_p_keeps_the_tokens_at_least_that_share_as_likely_as_the_likeliest(min_p: float) -> None:
+    """By its definition, in float64; 1 keeps the likeliest alone."""
+    logits = _logits(4)
+    likely = logits.double().softmax(-1)
+    kept = filter_logits(logits, GenerationSettings(temperature=1.0, min_p=min_p)).isfinite()
+    assert torch.equal(kept, likely >= min_p * likely.max())
+    assert int(kept.sum()) == {0.0: VOCAB, 1.0: 1}.get(min_p, int(kept.sum()))
 
 
 def test_drawn_frequencies_follow_the_filtered_distribution() -> None:
@@ -95,6 +131,12 @@ def test_the_same_seed_draws_the_same_tokens_and_no_seed_draws_fresh_ones() -> N
     assert draw(11) == draw(11)
     assert draw(11) != draw(12)
     assert draw(None) != draw(None)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_every_seed_that_settings_take_can_be_drawn_with(seed: int) -> None:
+    one, same = (Sampler(GenerationSettings(temperature=1.5, seed=seed), [1]) for _ in range(2))
+    assert [one.pick(_logits(number)) for number in range(9)] == [same.pick(_logits(number)) for number in range(9)]
 
 
 def test_drawing_leaves_the_global_random_state_alone() -> None:

@@ -16,6 +16,8 @@ from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.peft_format import read_config
 from langchain_softprompt.testing import tiny_soft_prompt
+from tests.families.tiny import random_model as family_model
+from tests.families.tiny import tiny_config
 from tests.reading import prefill
 from tests.tiny import CONTINUING, NATIVE, frozen, random_model
 
@@ -115,6 +117,42 @@ def test_a_model_whose_cache_carries_nothing_is_refused_rather_than_served_wrong
     """RWKV keeps its state under another name, and ignores the cache it is given."""
     with pytest.raises(FrozenModelError, match="cache does not carry what was read before"):
         frozen("Rwkv")
+
+
+def test_a_model_that_keeps_its_state_in_itself_is_refused_as_rows_would_overwrite_each_other() -> None:
+    with pytest.raises(FrozenModelError, match="RecurrentGemmaForCausalLM can't be served: its cache does not carry"):
+        FrozenModel.wrap(family_model(tiny_config("recurrent_gemma")))
+
+
+def test_a_model_that_looks_at_token_ids_beside_their_embeddings_is_refused() -> None:
+    """Gemma 3n has a second embedding of each token in every layer, which a soft row can't have."""
+    with pytest.raises(FrozenModelError, match="it reads token ids in another way than their embeddings"):
+        FrozenModel.wrap(family_model(tiny_config("gemma3n_text")))
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    """BERT as it stands on the Hub: loaded as a causal language model, it reads both ways unless its configuration says otherwise."""
+    with pytest.raises(FrozenModelError, match="BertLMHeadModel can't be served"):
+        FrozenModel.wrap(family_model(tiny_config("bert", is_decoder=False)))
+
+
+@pytest.mark.parametrize("family", ["bart", "pegasus", "roformer", "trocr"])
+def test_models_that_count_positions_by_columns_get_a_native_cache_for_each_row(family: str) -> None:
+    """In one slotted step the shorter row would be read at the longer one's position."""
+    assert choose_cache_use(family_model(tiny_config(family))) is CacheUse.SNAPSHOT
+
+
+def test_a_model_whose_decoding_differs_a_little_from_its_one_pass_is_read_as_generate_reads_it() -> None:
+    """Nemotron-H bounds the time step in the one and not in the other, so text must not be read token by token."""
+    assert choose_cache_use(family_model(tiny_config("nemotron_h"))) is CacheUse.REREAD
+
+
+@pytest.mark.parametrize("missing", ["eos_token_id", "num_hidden_layers"])
+def test_a_configuration_without_a_usual_name_gives_no_foreign_error(missing: str) -> None:
+    model = random_model("Llama")
+    delattr(model.config, missing)
+    model.generation_config = None
+    assert FrozenModel.wrap(model).vocab_size > 0
 
 
 def test_a_model_that_can_not_be_called_as_a_language_model_is_refused() -> None:
