@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
@@ -52,6 +53,12 @@ class KVPrefix:
         """The part from one position to another; a view of the same memory unless copied."""
         part = KVPrefix(end - start, tuple((keys[:, start:end], values[:, start:end]) for keys, values in self.layers))
         return part.copied() if copy else part
+
+    def joined(self, other: KVPrefix) -> KVPrefix:
+        """These keys and values and those that follow them, in memory of their own."""
+        pairs = zip(self.layers, other.layers, strict=True)
+        layers = tuple((torch.cat([mine[0], theirs[0]], dim=1), torch.cat([mine[1], theirs[1]], dim=1)) for mine, theirs in pairs)
+        return KVPrefix(self.length + other.length, layers)
 
     def copied(self) -> KVPrefix:
         """The same keys and values in memory of their own."""

@@ -66,6 +66,21 @@ class Run:
         upper.children[self.token_ids[0]] = self
         return upper
 
+    def join_only_child(self) -> Run | None:
+        """Make one run of this one and the only run that follows it, and return that; ``None`` when there is no such one.
+
+        A head that texts left at many places is cut at each; once they are gone, it need not stay in pieces.
+        """
+        if self.parent is None or len(self.children) != 1:
+            return None
+        (child,) = self.children.values()
+        self.prefix = self.prefix.joined(child.prefix)
+        self.token_ids += child.token_ids
+        self.children = child.children
+        for run in self.children.values():
+            run.parent = self
+        return child
+
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     length = min(len(one), len(other))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from langchain_softprompt.frozen_model import FrozenModel
@@ -36,9 +36,9 @@ class FoundHead:
 class PrefixStore:
     """What one frozen model has read before: a tree of text under each soft prompt, and one under none.
 
-    Trees are keyed by the soft prompt's content hash and the model it says it was made for, runs of text by their token
-    ids, so no two prompts that differ anywhere share what stands after the difference. What is larger than the whole
-    budget is not kept. Not thread-safe: the engine's thread owns it.
+    Trees are keyed by the model's fingerprint, the soft prompt's content hash and the model it says it was made for, runs
+    of text by their token ids, so no two prompts that differ anywhere share what stands after the difference. What is
+    larger than the whole budget is not kept. Not thread-safe: the engine's thread owns it.
 
     Args:
         model: The frozen model all entries belong to.
@@ -48,7 +48,7 @@ class PrefixStore:
     def __init__(self, model: FrozenModel, max_bytes: int) -> None:
         self._model = model
         self._max_bytes = max_bytes
-        self._roots: dict[SoftName, Run] = {}
+        self._roots: dict[Hashable, Run] = {}
         # Least recently used first. A run is always more recent than those that follow it, so the first has none.
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._num_bytes = 0
@@ -69,7 +69,7 @@ class PrefixStore:
             token_ids: The text; one token at least is always left to read.
             allow_other_model: Part of the key: what was let in by opt-in opens no door for a request without it.
         """
-        root = self._roots.get(soft_name(soft_prompt, allow_other_model=allow_other_model))
+        root = self._roots.get(self._name(soft_prompt, allow_other_model=allow_other_model))
         if root is None:
             return FoundHead()
         way, matched = root.follow(token_ids[: len(token_ids) - 1])
@@ -97,7 +97,7 @@ class PrefixStore:
                 model's cache can't be cut.
             allow_other_model: As in `find`.
         """
-        name = soft_name(soft_prompt, allow_other_model=allow_other_model)
+        name = self._name(soft_prompt, allow_other_model=allow_other_model)
         root = self._roots.get(name)
         if root is None:
             if soft is None and soft_prompt is not None:
@@ -130,9 +130,9 @@ class PrefixStore:
         for one in chain:  # What it hangs on must not be pushed out to make room for it.
             self._runs.move_to_end(one)
         while self._num_bytes + size > self._max_bytes:
-            self._drop_oldest()
+            self._drop_oldest(keeping=chain)
         if run.parent is None:
-            self._roots[run.name] = run  # type: ignore[index]
+            self._roots[run.name] = run
         else:
             run.parent.children[run.token_ids[0]] = run
         self._runs[run] = None
@@ -146,13 +146,20 @@ class PrefixStore:
         self._touch(run)
         return upper
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self, keeping: Sequence[Run]) -> None:
+        """Let the least recently used run go; runs that something is about to be hung on stay as they are."""
         run, _ = self._runs.popitem(last=False)
         self._num_bytes -= run.prefix.num_bytes
         if run.parent is None:
-            del self._roots[run.name]  # type: ignore[arg-type]
-        else:
-            del run.parent.children[run.token_ids[0]]
+            del self._roots[run.name]
+            return
+        del run.parent.children[run.token_ids[0]]
+        joined = run.parent.join_only_child() if run.parent not in keeping else None
+        if joined is not None:
+            del self._runs[joined]
+
+    def _name(self, soft_prompt: SoftPrompt | None, *, allow_other_model: bool) -> Hashable:
+        return self._model.fingerprint, soft_name(soft_prompt, allow_other_model=allow_other_model)
 
 
 def soft_name(soft_prompt: SoftPrompt | None, *, allow_other_model: bool) -> SoftName:

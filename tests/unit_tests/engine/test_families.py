@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from langchain_softprompt.engine import Engine
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import compile_prefix
+from langchain_softprompt.settings import EngineLimits, GenerationSettings
 from tests.families.page import line, lines
+from tests.families.tiny import random_model, tiny_config
 from tests.families.verdict import judge
+from tests.unit_tests.engine.tiny import embedding_prompt
 
 ATTENTION = (
     "bloom",  # ALiBi
@@ -39,3 +46,16 @@ def test_a_family_says_what_transformers_says_or_is_refused_as_the_docs_have_it(
 @pytest.mark.parametrize("family", ATTENTION)
 def test_attention_models_are_served_in_slots(family: str) -> None:
     assert "| slotted |" in lines()[family]
+
+
+def test_a_model_that_scales_its_embeddings_in_place_leaves_the_soft_prompt_as_it_is() -> None:
+    """CTRL multiplies what it is given; a second request must find the soft prompt's rows unchanged."""
+    model = FrozenModel.wrap(random_model(tiny_config("ctrl")), name="ctrl")
+    prompt = embedding_prompt(5)
+    rows = prompt.embedding_rows()
+    assert rows is not None
+    before = rows.clone()
+    with Engine(model, EngineLimits(prefix_cache_bytes=0)) as engine:
+        engine.submit([1, 2, 3], soft_prompt=prompt, settings=GenerationSettings(max_new_tokens=2)).result()
+    compile_prefix(model, prompt)
+    assert torch.equal(rows, before)

@@ -237,3 +237,20 @@ def test_what_was_found_stays_whole_while_the_store_changes() -> None:
     keep(store, rows(3), TEXT[:30])
     assert store.find(rows(2), [*TEXT, 7]).text_tokens == 0
     assert_same(joined(found.parts), joined([soft_part(name_of(rows(2)), 2), text_part(name_of(rows(2)), TEXT)]))
+
+
+def test_a_head_that_many_texts_left_is_whole_again_once_they_are_gone() -> None:
+    """One piece, then: a request that starts with it copies one piece for each layer, not hundreds."""
+    head = tuple(range(200))
+    store = new_store(420 * POSITION)
+    keep(store, None, head)
+    for place in range(20, 200, 20):
+        keep(store, None, (*head[:place], *range(1000, 1000 + SHORTEST_RUN)))
+    assert len(store.find(None, (*head, 1)).parts) == 10
+    for other in range(4):
+        store.find(None, (*head, 1))
+        keep(store, None, tuple(range(2000 + 100 * other, 2050 + 100 * other)))
+    found = store.find(None, (*head, 1))
+    assert found.text_tokens == len(head)
+    assert len(found.parts) < 3
+    assert_found(found, None, (*head, 1))

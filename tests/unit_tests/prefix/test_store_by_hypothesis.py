@@ -65,7 +65,7 @@ def _kept(store: PrefixStore) -> set[Head]:
     num_bytes = runs = 0
     names = {name_of(prompt, opt_in=opt_in): (prompt, opt_in) for prompt, opt_in in _PROMPTS}
     for name, (prompt, opt_in) in names.items():
-        root = store._roots.get(_key(prompt, opt_in=opt_in))
+        root = store._roots.get(store._name(prompt, allow_other_model=opt_in))
         if root is None:
             continue
         assert_same(root.prefix, soft_part(name, prompt.num_virtual_tokens if prompt else 0))
@@ -83,10 +83,6 @@ def _kept(store: PrefixStore) -> set[Head]:
                 todo.append((child, text))
     assert (store.num_bytes, len(store)) == (num_bytes, runs)
     return heads
-
-
-def _key(soft_prompt: SoftPrompt | None, *, opt_in: bool) -> tuple[str, str, bool]:
-    return (soft_prompt.content_hash, "", opt_in) if soft_prompt is not None else ("", "", False)
 
 
 def _bytes(heads: set[Head]) -> int:
