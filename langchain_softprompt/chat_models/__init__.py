@@ -6,6 +6,8 @@ Files:
     arguments.py    which arguments are known, at construction and per call
     binding.py      `bind` without losing what was bound
     answering.py    one request from submission to its end
+    batching.py     batches reach the engine all at once
+    leaving.py      the interpreter does not wait for batches that nobody can take any more
     shelf.py        soft prompts loaded in this process
     errors.py       our errors as members of LangChain's error family too
     ports.py        what is asked of an engine

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_softprompt.chat_models.errors import RequestTimeoutError, in_langchain_family
+from langchain_softprompt.chat_models.leaving import watch
 from langchain_softprompt.errors import RequestCancelledError
 from langchain_softprompt.messages import TextStream, response_metadata, usage_metadata
 
@@ -63,6 +64,7 @@ class Answering:
             self._generation = call.engine.submit(
                 call.token_ids, soft_prompt=call.soft_prompt, settings=call.settings, allow_other_model=call.allow_other_model
             )
+        watch(self._generation)
 
     def pieces(self) -> Iterator[str]:
         """The answer's text, piece by piece."""

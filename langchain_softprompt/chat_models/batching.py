@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
+from langchain_softprompt.chat_models.leaving import batch_of_this_thread
 from langchain_softprompt.chat_models.naming import NamedChat
 from langchain_softprompt.settings import EngineLimits
 
@@ -33,7 +34,8 @@ class BatchingChat(NamedChat):
     ) -> list[AIMessage]:
         # Twice the rows: while one batch of rows decodes, the next requests already wait in the engine.
         configs = _with_concurrency(config, len(inputs), 2 * self._limits().max_rows)
-        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+        with batch_of_this_thread():
+            return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     @override
     async def abatch(

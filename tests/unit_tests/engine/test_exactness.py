@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from langchain_softprompt.engine import Engine, Generation
-from langchain_softprompt.settings import EngineLimits, GenerationSettings
+from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from tests.unit_tests.engine.conftest import NewEngine
 from tests.unit_tests.engine.tiny import (
@@ -21,7 +16,6 @@ from tests.unit_tests.engine.tiny import (
     key_value_prompt,
     shared,
     tokens,
-    wait_until_idle,
     without_prefixes,
 )
 
@@ -86,52 +80,3 @@ def test_more_requests_than_rows_wait_and_still_get_their_own_tokens(new_engine:
     running = [engine.submit(tokens(n + 1, n), settings=GenerationSettings(max_new_tokens=3 + n)) for n in range(9)]
     for n, generation in enumerate(running):
         assert list(generation.result().token_ids) == generate(model, tokens(n + 1, n), new=3 + n)
-
-
-_ARRIVALS = st.lists(
-    st.tuples(
-        st.integers(1, 24),  # text
-        st.sampled_from([None, 1, 5, 12]),  # virtual tokens
-        st.integers(1, 14),  # new tokens
-        st.integers(0, 3),  # tokens of an earlier request to wait for before this one arrives
-        st.sampled_from([None, None, None, 0, 2]),  # tokens after which it is cancelled
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-@pytest.mark.parametrize("family", ["llama", "mistral"])
-@settings(deadline=None, max_examples=20)
-@given(arrivals=_ARRIVALS, max_rows=st.integers(1, 4))
-def test_any_mix_of_lengths_prefixes_arrivals_and_cancels_keeps_every_row_exact(
-    family: str, arrivals: list[tuple[int, int | None, int, int, int | None]], max_rows: int
-) -> None:
-    model = shared(family)
-    with Engine(model, EngineLimits(max_rows=max_rows)) as engine:
-        running: list[Generation] = []
-        for length, virtual, new, wait, cancel_after in arrivals:
-            if running:
-                _read(running[-1], wait)
-            prompt = embedding_prompt(virtual, virtual) if virtual else None
-            generation = engine.submit(tokens(length, length), soft_prompt=prompt, settings=GenerationSettings(max_new_tokens=new))
-            running.append(generation)
-            if cancel_after is not None:
-                _read(generation, cancel_after)
-                generation.cancel()
-        for (length, virtual, new, _, _), generation in zip(arrivals, running, strict=True):
-            result = generation.result()
-            assert list(result.token_ids) == _expected(family, length, virtual)[: len(result.token_ids)]
-            assert result.finish_reason == "cancelled" or len(result.token_ids) == new
-        wait_until_idle(engine)
-        assert len(engine._worker._rows) == 0
-
-
-@cache
-def _expected(family: str, length: int, virtual: int | None) -> list[int]:
-    return generate(shared(family), tokens(length, length), embedding_prompt(virtual, virtual) if virtual else None, new=14)
-
-
-def _read(generation: Generation, count: int) -> None:
-    for _ in zip(range(count), generation, strict=False):
-        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,35 +20,10 @@ from langchain_softprompt.errors import EngineClosedError
 from langchain_softprompt.scheduler import Scheduler
 from langchain_softprompt.settings import GenerationSettings
 from tests.unit_tests.engine.conftest import NewEngine, engine_threads
-from tests.unit_tests.engine.inside import Pass, each_pass
+from tests.unit_tests.engine.inside import check_nothing_left, each_pass
 from tests.unit_tests.engine.tiny import build, generate, shared, tokens, wait_until, wait_until_idle
 
 LONG = GenerationSettings(max_new_tokens=400)
-
-
-def test_a_cancelled_row_is_gone_from_the_very_next_step(new_engine: NewEngine) -> None:
-    model = build("llama")
-    engine = new_engine(model)
-    rows: list[int] = []
-    running: list[Generation] = []
-    admitted = threading.Event()
-
-    def look(one: Pass) -> None:
-        admitted.wait()
-        if one.is_step:
-            rows.append(one.rows)
-            if len(rows) == 3:
-                running[0].cancel()
-
-    with each_pass(engine, look):
-        running += [engine.submit(tokens(n + 2), settings=GenerationSettings(max_new_tokens=8)) for n in range(3)]
-        admitted.set()
-        results = [generation.result() for generation in running]
-        wait_until_idle(engine)
-    # The first request may have been admitted alone; from the cancelling step on there is one row less.
-    assert rows[2] == rows[3] + 1
-    assert [result.finish_reason for result in results] == ["cancelled", "length", "length"]
-    assert list(results[1].token_ids) == generate(model, tokens(3), new=8)
 
 
 def test_a_cancelled_request_ends_at_once_and_keeps_what_it_had(new_engine: NewEngine) -> None:
@@ -141,9 +118,53 @@ def test_close_from_many_threads_at_once_is_safe(new_engine: NewEngine) -> None:
     assert generation.result().finish_reason == "cancelled"
 
 
+async def test_close_inside_an_event_loop_ends_every_task_that_waits_there(new_engine: NewEngine) -> None:
+    engine = new_engine(shared("llama"), max_rows=2)
+    running = [engine.submit(tokens(3), settings=LONG) for _ in range(5)]
+
+    async def read(generation: Generation) -> int:
+        return len([token async for token in generation])
+
+    tasks = [asyncio.create_task(read(generation)) for generation in running]
+    waiting = [asyncio.create_task(generation.wait()) for generation in running]
+    await asyncio.sleep(0)
+    engine.close()
+    assert [len(generation.tokens) for generation in running] == await asyncio.gather(*tasks)
+    assert {result.finish_reason for result in await asyncio.gather(*waiting)} == {"cancelled"}
+    check_nothing_left(engine)
+    with pytest.raises(EngineClosedError):
+        engine.submit(tokens(3))
+    with pytest.raises(EngineClosedError):
+        engine.stream(tokens(3))
+
+
+def test_close_while_threads_submit_and_wait_answers_or_refuses_each_of_them(new_engine: NewEngine) -> None:
+    engine = new_engine(shared("llama"), max_rows=2)
+    started = threading.Barrier(9)
+
+    def client(seed: int) -> list[str]:
+        started.wait()
+        ends: list[str] = []
+        while "refused" not in ends:
+            try:
+                ends.append(engine.submit(tokens(3, seed), settings=GenerationSettings(max_new_tokens=5)).result().finish_reason)
+            except EngineClosedError:
+                ends.append("refused")
+        return ends
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(client, seed) for seed in range(8)]
+        started.wait()
+        wait_until(lambda: engine.load.waiting > 0)
+        engine.close()
+        ends = [one.result() for one in clients]
+    assert all(set(one[:-1]) <= {"length", "cancelled"} for one in ends)
+    assert not engine_threads()
+    check_nothing_left(engine)
+
+
 def test_close_from_the_engines_own_thread_is_safe(new_engine: NewEngine) -> None:
-    model = build("llama")
-    engine = new_engine(model)
+    engine = new_engine(build("llama"))
     with each_pass(engine, lambda _: engine.close()):
         assert engine.submit(tokens(3), settings=LONG).result().finish_reason == "cancelled"
 
@@ -190,7 +211,6 @@ import os
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import EngineClosedError
 from langchain_softprompt.settings import GenerationSettings
-from tests.unit_tests.engine.inside import Pass, each_pass
 from tests.unit_tests.engine.tiny import build, tokens
 
 engine = Engine(build("llama", max_position_embeddings=10**7))

@@ -215,3 +215,22 @@ def test_a_compiled_soft_prompt_that_there_is_no_memory_to_keep_still_serves_its
     assert [answer.cached_tokens for answer in answers] == [0, 0]
     wait_until_idle(engine)
     check_nothing_left(engine)
+
+
+def test_a_store_in_which_two_pieces_can_not_be_joined_again_is_whole() -> None:
+    """A text that left a head is let go; to make one piece of the rest takes memory for a moment."""
+    head = tokens(30)
+    texts = [[*head, *tokens(20, seed)] for seed in (1, 2)]
+    whole = PrefixStore(shared("llama"), 1 << 20)
+    _keep(whole, texts[0])
+    store = PrefixStore(shared("llama"), whole.num_bytes * 70 // 50)  # room for both texts, no more
+    for text in texts:
+        _keep(store, text)
+    with failing(KVPrefix, "joined", no_memory) as raised, pytest.raises(RuntimeError):
+        _keep(store, tokens(20, 9))
+    assert raised
+    check_store(store)
+    assert store.find(None, [*texts[1], 1]).text_tokens == 50
+    _keep(store, tokens(20, 9))
+    check_store(store)
+    assert store.find(None, [*tokens(20, 9), 1]).text_tokens == 20
