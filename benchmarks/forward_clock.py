@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from langchain_softprompt.decode.merged import MergedRows
-from langchain_softprompt.decode.separate import SeparateRows
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.frozen_model.llama import LlamaForward
+from langchain_softprompt.frozen_model.passes import TransformersPasses
 
 # The passes of the model as the engine takes them. A name that is gone fails loudly, so that no time is counted as ours or
 # as the model's by accident.
 _PASSES: tuple[tuple[type, str, str], ...] = (
     (FrozenModel, "forward", "reading"),
-    (MergedRows, "_forward", "decoding"),
-    (SeparateRows, "step", "decoding"),
+    *((passes, name, kind) for passes in (LlamaForward, TransformersPasses) for name, kind in (("read", "reading"), ("step", "decoding"))),
 )
 
 

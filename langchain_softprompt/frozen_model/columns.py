@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 from transformers import Cache, DynamicLayer
 
@@ -29,7 +30,7 @@ class Window:
 
 
 class ColumnLayer(DynamicLayer):
-    """One layer's buffers, each ``[slots, kv_heads, capacity, dim]``.
+    """One layer's buffers, each ``[slots, kv_heads, capacity, dim]``; where keys and values are alike, two halves of one.
 
     A growing cache copies all keys and values at each step; here only the new column is written.
     """
@@ -39,14 +40,23 @@ class ColumnLayer(DynamicLayer):
         self._window = window
         self._slots = slots
         self._capacity = capacity
+        self._both: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Make the buffers in the shape of the first keys and values."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys, self.values = (
-            states.new_empty(self._slots, states.shape[1], self._capacity, states.shape[3]) for states in (key_states, value_states)
-        )
+        shapes = [(self._slots, states.shape[1], self._capacity, states.shape[3]) for states in (key_states, value_states)]
+        if shapes[0] == shapes[1]:
+            self._both = key_states.new_empty(2, *shapes[0])
+            self.keys, self.values = self._both.unbind(0)
+        else:
+            self.keys, self.values = key_states.new_empty(shapes[0]), value_states.new_empty(shapes[1])
         self.is_initialized = True
+
+    def reset(self) -> None:
+        """Let go of the buffers."""
+        super().reset()
+        self._both = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> KeysAndValues:
         """Write the new columns of the rows in sight and return all their columns."""
@@ -57,6 +67,33 @@ class ColumnLayer(DynamicLayer):
         keys[window.rows, :, window.end : last] = key_states
         values[window.rows, :, window.end : last] = value_states
         return keys[window.rows, :, window.start : last], values[window.rows, :, window.start : last]
+
+    def extend(self, states: Tensor, dtype: torch.dtype) -> KeysAndValues:
+        """The same for keys and values that are alike and come in one tensor, in a third of the operations.
+
+        Args:
+            states: ``[rows, 2, kv_heads, dim]``: one new column for each row in sight. Or, where one row is in sight,
+                its new columns.
+            dtype: Of the buffers, should there be none yet.
+        """
+        positions, _, heads, dim = states.shape
+        window, capacity = self._window, self._capacity
+        rows = window.rows.stop - window.rows.start
+        length = positions // rows
+        if not self.is_initialized:
+            like = states.new_empty(0, heads, 0, dim, dtype=dtype)
+            self.lazy_initialization(like, like)
+        both = self._both
+        if both is None:
+            msg = "Keys and values of this layer are of different shapes."
+            raise TypeError(msg)
+        row, half = heads * capacity * dim, self._slots * heads * capacity * dim
+        first = window.rows.start * row
+        new = both.as_strided((rows, length, 2, heads, dim), (row, dim, half, capacity * dim, 1), first + window.end * dim)
+        new.copy_(states.view(rows, length, 2, heads, dim))
+        shape, strides = (rows, heads, window.end + length - window.start, dim), (row, capacity * dim, dim, 1)
+        start = first + window.start * dim
+        return both.as_strided(shape, strides, start), both.as_strided(shape, strides, start + half)
 
     def buffers(self) -> KeysAndValues:
         """The whole buffers."""
@@ -93,14 +130,19 @@ class ColumnCache(Cache):
             if isinstance(layer, ColumnLayer) and layer.is_initialized:
                 yield index, layer
 
+    def layer(self, index: int) -> ColumnLayer:
+        """One layer, made when it is not there yet."""
+        while len(self.layers) <= index:
+            self.layers.append(ColumnLayer(self.window, self.slots, self.capacity))
+        layer: Any = self.layers[index]
+        return cast("ColumnLayer", layer)
+
     def write(self, index: int, slot: int, start: int, keys: Tensor, values: Tensor) -> None:
         """Put keys and values, each ``[kv_heads, length, dim]``, into the columns of one slot from `start` on.
 
         What lies to the left of a first write must be cleared: see `clear_left`.
         """
-        while len(self.layers) <= index:
-            self.layers.append(ColumnLayer(self.window, self.slots, self.capacity))
-        layer: Any = self.layers[index]
+        layer = self.layer(index)
         if not layer.is_initialized:
             layer.lazy_initialization(keys[None], values[None])
         for buffer, states in zip(layer.buffers(), (keys, values), strict=True):

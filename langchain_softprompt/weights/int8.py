@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch.nn.functional import linear
 _TINY = 1e-30
 # How much of the inputs' spread is moved into the weights; measured on SmolLM2-135M, where it halves the error.
 _SMOOTHING = 0.4
-# The layout is chosen for this many rows; it serves any number.
-_ROWS = 16
+_LEVELS = 127
+_ZERO = 128  # FBGEMM takes inputs as unsigned bytes
 
 
 class Int8Weight:
@@ -28,41 +29,56 @@ class Int8Weight:
         weight: ``[out_features, in_features]``.
         bias: ``[out_features]`` or ``None``.
         input_range: The largest size seen of each input, ``[in_features]``; ``None`` takes them to be alike.
-        fast: Use oneDNN's operator; by default where it works.
+        fast: Use FBGEMM's operator; by default where it works.
     """
+
+    dtype = torch.float32
 
     def __init__(self, weight: Tensor, bias: Tensor | None, input_range: Tensor | None = None, *, fast: bool | None = None) -> None:
         weight = weight.detach().float()
         factors = _smoothing(weight, input_range)
         weight, self._inverse = weight * factors, 1 / factors
-        self._scales = weight.abs().amax(dim=1).clamp_(min=_TINY) / 127
-        self._integers: Tensor | None = torch.round(weight / self._scales[:, None]).to(torch.int8)
+        levels = _weight_levels()
+        scales = weight.abs().amax(dim=1).clamp_(min=_TINY) / levels
         self._bias = None if bias is None else bias.detach().float()
         self._packed: Any = None
         if fast if fast is not None else has_int8_operator():
-            self._levels = _levels()
-            self._zeros = torch.zeros(len(self._scales), dtype=torch.long)
-            self._packed = torch.ops.onednn.qlinear_prepack(self._integers, [_ROWS, weight.shape[1]])
-            self._integers = None
+            self._packed = _prepack(weight, scales)
+        else:
+            self._scales = scales
+            self._integers = torch.round(weight / scales[:, None]).to(torch.int8)
 
     def multiply(self, rows: Tensor) -> Tensor:
-        """Rows of any leading shape, ``[..., in_features]``, to ``[..., out_features]``, in the rows' dtype."""
-        if self._integers is not None:
-            product = linear(rows * self._inverse, self._integers.float()) * self._scales
-            return (product if self._bias is None else product + self._bias).to(rows.dtype)
-        numbers = rows * self._inverse  # float32, whatever the rows are
-        largest = numbers.abs().amax(dim=-1, keepdim=True).clamp_(min=_TINY)
-        rounded = (numbers * (self._levels / largest)).round_().to(torch.int8)
-        product = self._multiply_integers(rounded)
-        # A row with NaN or infinity has a scale of NaN or infinity, which the product gets back here.
-        product *= largest
+        """See `Weight.multiply`."""
+        product, scale = self._product(rows)
+        product *= scale
         return (product if self._bias is None else product.add_(self._bias)).to(rows.dtype)
 
-    def _multiply_integers(self, rounded: Tensor) -> Tensor:
-        product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1 / self._levels, 0, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    def multiply_add(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """See `Weight.multiply_add`."""
+        if self._bias is not None:
+            return self.multiply(rows) + residual
+        product, scale = self._product(rows)
+        return torch.addcmul(residual, product, scale) if residual.dtype == self.dtype else residual + (product * scale).to(residual.dtype)
+
+    def _product(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The product of the integers, and each row's scale, ``[..., 1]``: together the product."""
+        numbers = rows * self._inverse  # float32, whatever the rows are
+        if self._packed is None:
+            return linear(numbers, self._integers.float()) * self._scales, torch.ones_like(numbers[..., :1])
+        # A row with NaN or infinity has a scale of NaN or infinity, which the product gets back.
+        largest = numbers.abs().amax(dim=-1, keepdim=True).clamp_(min=_TINY)
+        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            numbers.div_(largest), 1 / _LEVELS, _ZERO, self._packed
         )
-        return product
+        return product, largest
+
+
+def _prepack(weight: Tensor, scales: Tensor) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to drop quantized tensors some day; `has_int8_operator` will see it
+        zeros = torch.zeros(len(scales), dtype=torch.long)
+        return torch.ops.quantized.linear_prepack(torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8), None)
 
 
 def _smoothing(weight: Tensor, input_range: Tensor | None) -> Tensor:
@@ -88,10 +104,10 @@ def has_int8_operator() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _levels() -> int:
-    """Without VNNI the CPU adds pairs of products in 16 bits, which overflow unless the input keeps to seven."""
+def _weight_levels() -> int:
+    """Without VNNI the CPU adds pairs of products in 16 bits, which overflow unless the weights keep to seven bits."""
     has_vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
-    return 127 if has_vnni else 63
+    return _LEVELS if has_vnni else _LEVELS // 2
 
 
 __all__ = ["Int8Weight", "has_int8_operator"]

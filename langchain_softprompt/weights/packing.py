@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from langchain_softprompt.errors import FrozenModelError
+from langchain_softprompt.weights.half import HalfWeight, has_half_operator
 from langchain_softprompt.weights.input_ranges import input_ranges
 from langchain_softprompt.weights.int8 import Int8Weight, has_int8_operator
 from langchain_softprompt.weights.prepacked import PrepackedWeight, can_prepack
-from langchain_softprompt.weights.shared import PackedLinear, SharedLinear, SharedProduct, Weight
+from langchain_softprompt.weights.shared import PackedLinear, SharedLinear, SharedProduct
+from langchain_softprompt.weights.weight import Weight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +48,7 @@ class Packing:
 def pack_linears(model: PreTrainedModel, quantization: str | None = None) -> Packing:
     """Replace a model's linear layers, in place, by ones that are quicker to multiply; they have no gradients.
 
-    Without quantization the numbers stay as they are; where the platform has nothing quicker, so does the model.
+    Without quantization the weights stay what they are; where the platform has nothing quicker, so does their layout.
 
     Args:
         model: The transformers model.
@@ -67,6 +69,8 @@ def pack_linears(model: PreTrainedModel, quantization: str | None = None) -> Pac
             logger.warning("This machine has no fast operator for int8: the weights are smaller, but answers take no less time.")
     elif model.device.type == "cpu" and can_prepack(model.dtype):
         fast, make = True, lambda _, weight, bias: PrepackedWeight(weight, bias)
+    elif model.device.type == "cpu" and model.dtype in (torch.bfloat16, torch.float16) and has_half_operator():
+        fast, make = True, lambda _, weight, bias: HalfWeight(weight, bias)
     else:
         return Packing(0, fast=False)
     count = _pack(model, make, head=quantization is not None)

@@ -24,11 +24,17 @@ class PrepackedWeight:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)  # noqa: SLF001 - torch's own name
         self._bias = bias
+        self.dtype = weight.dtype
 
     def multiply(self, rows: Tensor) -> Tensor:
-        """Rows of any leading shape, ``[..., in_features]``, to ``[..., out_features]``."""
+        """See `Weight.multiply`."""
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")  # noqa: SLF001
         return product
+
+    def multiply_add(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """See `Weight.multiply_add`."""
+        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self._packed, self._bias, "add")  # noqa: SLF001
+        return total
 
 
 @lru_cache(maxsize=4)
@@ -37,12 +43,15 @@ def can_prepack(dtype: torch.dtype) -> bool:
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     numbers = torch.Generator().manual_seed(0)
-    weight, rows = (torch.randn(shape, generator=numbers).to(dtype) for shape in ((48, 32), (3, 32)))
+    weight, rows, residual = (torch.randn(shape, generator=numbers).to(dtype) for shape in ((48, 32), (3, 32), (3, 48)))
     try:
-        found, expected = PrepackedWeight(weight, None).multiply(rows), linear(rows, weight)
+        packed = PrepackedWeight(weight, None)
+        found = torch.stack([packed.multiply(rows), packed.multiply_add(rows, residual)]).float()
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
-    return torch.allclose(found.float(), expected.float(), atol=1e-4 if dtype == torch.float32 else 0.1)
+    product = linear(rows, weight)
+    expected = torch.stack([product, product + residual]).float()
+    return torch.allclose(found, expected, atol=1e-4 if dtype == torch.float32 else 0.1)
 
 
 __all__ = ["PrepackedWeight", "can_prepack"]

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Protocol
 
 from torch import Tensor, nn
 
-
-class Weight(Protocol):
-    """What multiplies."""
-
-    def multiply(self, rows: Tensor) -> Tensor:
-        """Rows ``[..., in_features]`` to ``[..., out_features]``."""
-        ...
+from langchain_softprompt.weights.weight import PlainWeight, Weight
 
 
 class PackedLinear(nn.Module):
@@ -75,14 +68,14 @@ class SharedLinear(nn.Module):
         return self.product.piece(self._index, rows)
 
 
-def joint_weight(layers: Sequence[nn.Module]) -> Weight | None:
-    """The one weight that multiplies for all these layers, in this order; ``None`` where there is none."""
+def joint_weight(layers: Sequence[nn.Module]) -> Weight:
+    """What multiplies for all these linear layers, their products one after another in this order."""
     first = layers[0]
     if len(layers) == 1 and isinstance(first, PackedLinear):
         return first.packed
     if isinstance(first, SharedLinear) and all(isinstance(layer, SharedLinear) and layer.product is first.product for layer in layers):
         return first.product.weight
-    return None
+    return PlainWeight(layers)
 
 
-__all__ = ["PackedLinear", "SharedLinear", "SharedProduct", "Weight", "joint_weight"]
+__all__ = ["PackedLinear", "SharedLinear", "SharedProduct", "joint_weight"]

@@ -2,6 +2,7 @@
 
 Files:
     layers.py       LlamaLayer: one layer's weights, read off a transformers model; which models have this shape
+    norm.py         RmsNorm
     attention.py    each row attends to what it has read: one step of many rows, or the parts of several prompts
     forward.py      LlamaForward: one pass of the model
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -16,18 +16,17 @@ from langchain_softprompt.frozen_model.passes import RowPart
 class Attention(Protocol):
     """One pass's attention."""
 
-    def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor, *, window: int | None) -> Tensor:
+    def attend(self, index: int, queries: Tensor, keys_values: Tensor, *, window: int | None) -> Tensor:
         """Write the new keys and values to the cache and let the new queries look at all that is there.
 
         Args:
             index: The layer.
             queries: ``[positions, heads, head_dim]``.
-            keys: ``[positions, kv_heads, head_dim]``; heads share them in groups.
-            values: The same.
+            keys_values: ``[positions, 2, kv_heads, head_dim]``; heads share them in groups.
             window: How many positions back a query sees, itself included; ``None`` for all.
 
         Returns:
-            ``[positions, heads, head_dim]``, contiguous.
+            ``[positions, heads * head_dim]``, in the queries' dtype.
         """
         ...
 
@@ -37,69 +36,82 @@ class StepAttention:
 
     Args:
         cache: The rows in sight; its window starts where the longest row does.
-        lengths: How many positions each row has read, ``[rows]``.
-        longest: The largest of them.
-        dtype: Of the queries.
+        lengths: How many positions each row has read.
+        dtype: Of the cache.
+        device: Where the cache is.
     """
 
-    def __init__(self, cache: ColumnCache, lengths: Tensor, longest: int, dtype: torch.dtype) -> None:
+    def __init__(self, cache: ColumnCache, lengths: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
         self._cache = cache
         self._lengths = lengths
-        self._longest = longest
+        self._longest = max(lengths)
         self._dtype = dtype
-        self._masks: dict[int | None, Tensor] = {}
+        self._device = device
+        self._masks: dict[int | None, Tensor | None] = {}
 
-    def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor, *, window: int | None) -> Tensor:
+    def attend(self, index: int, queries: Tensor, keys_values: Tensor, *, window: int | None) -> Tensor:
         """As `Attention.attend`."""
-        all_keys, all_values = self._cache.update(keys[:, :, None], values[:, :, None], index)
-        mask = self._masks.get(window)
-        if mask is None:
-            mask = self._masks[window] = self._mask(window)
-        mixed = scaled_dot_product_attention(queries[:, :, None], all_keys, all_values, attn_mask=mask, enable_gqa=True)
-        return mixed.transpose(1, 2)[:, 0]
+        keys, values = self._cache.layer(index).extend(keys_values, self._dtype)
+        if window not in self._masks:
+            self._masks[window] = self._mask(window)
+        rows, heads, dim = queries.shape
+        # The heads of a group stand as if they were positions: then their keys and values are read once for all of them.
+        grouped = queries.to(self._dtype).view(rows, keys.shape[1], -1, dim)
+        mixed = scaled_dot_product_attention(grouped, keys, values, attn_mask=self._masks[window])
+        return mixed.reshape(rows, heads * dim).to(queries.dtype)
 
-    def _mask(self, window: int | None) -> Tensor:
-        columns = torch.arange(self._longest + 1, device=self._lengths.device)
-        seen = columns[None] >= self._longest - self._lengths[:, None]
+    def _mask(self, window: int | None) -> Tensor | None:
+        """``[rows, 1, 1, columns]``; ``None`` where every row sees every column."""
+        longest = self._longest
+        if min(self._lengths) == longest and (window is None or longest < window):
+            return None
+        columns = torch.arange(longest + 1, device=self._device)
+        seen = columns[None] >= longest - torch.tensor(self._lengths, device=self._device)[:, None]
         if window is not None:
-            seen = seen & (columns > self._longest - window)[None]
+            seen = seen & (columns > longest - window)[None]
         return _additive(seen, self._dtype)[:, None, None]
 
 
 class PartsAttention:
-    """The parts of several prompts, one after another along the positions, each with a cache of its own."""
+    """The parts of several prompts, one after another along the positions, each with a cache of its own.
+
+    Args:
+        parts: The parts; their caches are slotted ones of one row.
+        dtype: Of the caches.
+        device: Where they are.
+    """
 
     def __init__(self, parts: Sequence[RowPart], dtype: torch.dtype, device: torch.device) -> None:
-        self._parts = parts
+        self._caches = [cast("ColumnCache", part.cache) for part in parts]
+        self._places = [(part.past_length, part.length) for part in parts]
         self._dtype = dtype
         self._device = device
         self._masks: dict[tuple[int, int | None], Tensor | None] = {}
 
-    def attend(self, index: int, queries: Tensor, keys: Tensor, values: Tensor, *, window: int | None) -> Tensor:
+    def attend(self, index: int, queries: Tensor, keys_values: Tensor, *, window: int | None) -> Tensor:
         """As `Attention.attend`."""
         mixed, start = [], 0
-        for number, part in enumerate(self._parts):
-            here = slice(start, start + part.length)
-            row = (queries[here].transpose(0, 1)[None], keys[here].transpose(0, 1)[None], values[here].transpose(0, 1)[None])
-            mixed.append(self._attend_part(number, index, row, window).transpose(0, 1))
-            start += part.length
-        return mixed[0].contiguous() if len(mixed) == 1 else torch.cat(mixed)
+        for number, (_, length) in enumerate(self._places):
+            here = slice(start, start + length)
+            mixed.append(self._attend_part(number, index, (queries[here], keys_values[here]), window))
+            start += length
+        together = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+        return together.flatten(1).to(queries.dtype)
 
-    def _attend_part(self, number: int, index: int, row: tuple[Tensor, Tensor, Tensor], window: int | None) -> Tensor:
-        part = self._parts[number]
-        queries, keys, values = row
-        all_keys, all_values = part.cache.update(keys, values, index)
-        place = (number, window)
-        if place not in self._masks:
-            self._masks[place] = self._mask(part, window)
-        mask = self._masks[place]
-        is_causal = mask is None and part.length > 1
-        mixed = scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=mask, is_causal=is_causal, enable_gqa=True)
-        return mixed[0]
+    def _attend_part(self, number: int, index: int, states: tuple[Tensor, Tensor], window: int | None) -> Tensor:
+        """``[positions, heads, head_dim]``."""
+        queries, keys_values = states
+        keys, values = self._caches[number].layer(index).extend(keys_values, self._dtype)
+        past, length = self._places[number]
+        if (number, window) not in self._masks:
+            self._masks[number, window] = self._mask(past, length, window)
+        mask = self._masks[number, window]
+        row = queries.to(self._dtype).transpose(0, 1)[None]
+        is_causal = mask is None and length > 1
+        return scaled_dot_product_attention(row, keys, values, attn_mask=mask, is_causal=is_causal, enable_gqa=True)[0].transpose(0, 1)
 
-    def _mask(self, part: RowPart, window: int | None) -> Tensor | None:
+    def _mask(self, past: int, length: int, window: int | None) -> Tensor | None:
         """``[positions, columns]``; ``None`` where every position sees all that stands before it, and nothing else does."""
-        past, length = part.past_length, part.length
         reaches_all = window is None or past + length <= window
         if reaches_all and (past == 0 or length == 1):
             return None

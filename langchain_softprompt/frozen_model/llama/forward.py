@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,10 @@ from torch.nn.functional import rms_norm, silu
 
 from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.frozen_model.llama.attention import Attention, PartsAttention, StepAttention
-from langchain_softprompt.frozen_model.llama.layers import LlamaLayer, is_llama_shaped, llama_layer, multiply
+from langchain_softprompt.frozen_model.llama.layers import LlamaLayer, is_llama_shaped, llama_layer
+from langchain_softprompt.frozen_model.llama.norm import RmsNorm
 from langchain_softprompt.frozen_model.passes import RowPart, part_embeddings
+from langchain_softprompt.weights import joint_weight
 
 
 class LlamaForward:
@@ -30,13 +32,16 @@ class LlamaForward:
     def __init__(self, model: nn.Module) -> None:
         self.reads_together = True
         base: Any = model.get_submodule("model")
-        self._layers: list[LlamaLayer] = [llama_layer(layer) for layer in base.layers]
-        self._embedding = base.embed_tokens
-        self._rotary = base.rotary_emb
-        self._norm = base.norm.weight
-        self._head = multiply(model.get_submodule("lm_head"))
         config: Any = model.config
         self._epsilon: float = config.rms_norm_eps
+        self._layers: list[LlamaLayer] = [llama_layer(layer, self._epsilon) for layer in base.layers]
+        self._embedding = base.embed_tokens
+        self._rotary = base.rotary_emb
+        self._head = joint_weight((model.get_submodule("lm_head"),))
+        # What is computed with, and what keys and values are kept as. They differ where a product wants float32.
+        self._dtype = self._layers[0].query_key_value.dtype
+        self._cache_dtype: torch.dtype = base.embed_tokens.weight.dtype
+        self._norm = RmsNorm(base.norm.weight, self._epsilon, self._dtype)
         self._heads: int = config.num_attention_heads
         self._kv_heads: int = config.num_key_value_heads
         self._head_dim: int = base.layers[0].self_attn.head_dim
@@ -50,51 +55,52 @@ class LlamaForward:
         """Read parts of several rows in one pass; see `Passes.read`."""
         embeds = torch.cat([part_embeddings(part, self._embedding) for part in parts])
         positions = torch.cat([part.positions() for part in parts])
-        hidden = self._pass(embeds, positions, PartsAttention(parts, embeds.dtype, embeds.device))
+        hidden = self._pass(embeds.to(self._dtype), positions, PartsAttention(parts, self._cache_dtype, embeds.device))
         ends = torch.tensor([part.length for part in parts]).cumsum(0) - 1
         asked = [number for number, part in enumerate(parts) if part.wants_logits]
-        logits = self._logits(hidden[ends[asked].to(hidden.device)]) if asked else hidden
+        logits = self._head.multiply(self._norm(hidden[ends[asked].to(hidden.device)])) if asked else hidden
         for part in parts:
-            if isinstance(part.cache, ColumnCache):
-                part.cache.window.end += part.length
+            cast("ColumnCache", part.cache).window.end += part.length
         found = dict(zip(asked, logits, strict=False))
         return [found.get(number) for number in range(len(parts))]
 
     def step(self, input_ids: Tensor, cache: ColumnCache, lengths: Sequence[int]) -> Tensor:
         """Let several rows read one more position each; see `Passes.step`."""
         embeds: Tensor = self._embedding(input_ids[:, 0])
-        longest = max(lengths)
-        cache.window.start = cache.window.end - longest
+        cache.window.start = cache.window.end - max(lengths)
         positions = torch.tensor(lengths, device=embeds.device)
-        return self._logits(self._pass(embeds, positions, StepAttention(cache, positions, longest, embeds.dtype)))
+        attention = StepAttention(cache, lengths, self._cache_dtype, embeds.device)
+        return self._head.multiply(self._norm(self._pass(embeds.to(self._dtype), positions, attention)))
 
     def _pass(self, hidden: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """All layers, over ``[positions, hidden_size]``."""
-        cos, sin = self._rotary(hidden, position_ids=positions[None])
-        half = sin.shape[-1] // 2
-        cos, sin = cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], dim=-1)
+        rotation = self._rotation(hidden, positions)
         for index, layer in enumerate(self._layers):
-            hidden = hidden + self._attend(index, layer, self._normed(hidden, layer.input_norm), cos, sin, attention)
-            gate, up = layer.gate_and_up(self._normed(hidden, layer.feed_forward_norm)).chunk(2, dim=-1)
-            hidden = hidden + layer.down(silu(gate) * up)
+            mixed = self._attend(index, layer, layer.input_norm(hidden), rotation, attention)
+            hidden = layer.output.multiply_add(mixed, hidden)
+            gate, up = layer.gate_and_up.multiply(layer.feed_forward_norm(hidden)).chunk(2, dim=-1)
+            hidden = layer.down.multiply_add(silu(gate) * up, hidden)
         return hidden
 
-    def _attend(self, index: int, layer: LlamaLayer, normed: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
-        heads, both = self._heads, self._heads + self._kv_heads
-        states = layer.query_key_value(normed).view(normed.shape[0], both + self._kv_heads, self._head_dim)
-        looking, values = states[:, :both], states[:, both:]
+    def _rotation(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for all layers, each ``[positions, 1, head_dim]``; the sign of rotate_half is in the sines."""
+        cos, sin = self._rotary(hidden, position_ids=positions[None])
+        half = sin.shape[-1] // 2
+        return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], dim=-1)
+
+    def _attend(self, index: int, layer: LlamaLayer, normed: Tensor, rotation: tuple[Tensor, Tensor], attention: Attention) -> Tensor:
+        positions, heads, both = normed.shape[0], self._heads, self._heads + self._kv_heads
+        states = layer.query_key_value.multiply(normed).view(positions, both + self._kv_heads, self._head_dim)
+        looking = here = states[:, :both]
         if layer.query_key_norm is not None:
             looking = rms_norm(looking, (self._head_dim,), None, self._epsilon) * layer.query_key_norm
-        if layer.rotates:  # halves swapped, the sign in the sines: what transformers calls rotate_half
-            looking = torch.addcmul(looking * cos, looking.roll(self._head_dim // 2, dims=-1), sin)
-        mixed = attention.attend(index, looking[:, :heads], looking[:, heads:], values, window=layer.window)
-        return layer.output(mixed.reshape(normed.shape[0], heads * self._head_dim))
-
-    def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(hidden, weight.shape, weight, self._epsilon)
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return self._head(self._normed(hidden, self._norm))
+        if layer.rotates:
+            cos, sin = rotation
+            torch.addcmul(looking * cos, looking.roll(self._head_dim // 2, dims=-1), sin, out=here)
+        elif looking is not here:
+            here.copy_(looking)
+        keys_values = states[:, heads:].view(positions, 2, self._kv_heads, self._head_dim)
+        return attention.attend(index, states[:, :heads], keys_values, window=layer.window)
 
 
 __all__ = ["LlamaForward"]

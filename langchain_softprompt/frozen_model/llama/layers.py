@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-from langchain_softprompt.weights import joint_weight
-
-Multiply = Callable[[Tensor], Tensor]
+from langchain_softprompt.frozen_model.llama.norm import RmsNorm
+from langchain_softprompt.weights import Weight, joint_weight
 
 # RMS norm, rotary positions, grouped-query attention, gated SiLU, each as in Llama; with or without biases, norms of
 # queries and keys, sliding windows, and layers without positions.
@@ -26,24 +23,24 @@ class LlamaLayer:
     """One layer.
 
     Attributes:
-        input_norm: Weight of the norm before attention, ``[hidden_size]``.
+        input_norm: The norm before attention.
         query_key_value: To ``[..., (heads + 2 * kv_heads) * head_dim]``: queries, keys, values.
         query_key_norm: Weight of the norm of queries and keys, ``[heads + kv_heads, head_dim]``; ``None`` for none.
         output: Back to the hidden size.
-        feed_forward_norm: Weight of the norm before the feed-forward part.
+        feed_forward_norm: The norm before the feed-forward part.
         gate_and_up: To ``[..., 2 * intermediate_size]``.
         down: Back to the hidden size.
         window: How many positions back attention reaches, itself included; ``None`` for all.
         rotates: Whether positions are rotated into queries and keys.
     """
 
-    input_norm: Tensor
-    query_key_value: Multiply
+    input_norm: RmsNorm
+    query_key_value: Weight
     query_key_norm: Tensor | None
-    output: Multiply
-    feed_forward_norm: Tensor
-    gate_and_up: Multiply
-    down: Multiply
+    output: Weight
+    feed_forward_norm: RmsNorm
+    gate_and_up: Weight
+    down: Weight
     window: int | None
     rotates: bool
 
@@ -60,40 +57,29 @@ def is_llama_shaped(model: nn.Module) -> bool:
     return bool(2 * rope.inv_freq.numel() == attention.head_dim)
 
 
-def llama_layer(layer: Any) -> LlamaLayer:
-    """Read off one layer of a transformers model; nothing is copied."""
+def llama_layer(layer: Any, epsilon: float) -> LlamaLayer:
+    """Read off one layer of a transformers model; no large weight is copied."""
     attention, feed_forward = layer.self_attn, layer.mlp
+    query_key_value = joint_weight((attention.q_proj, attention.k_proj, attention.v_proj))
     return LlamaLayer(
-        input_norm=layer.input_layernorm.weight,
-        query_key_value=multiply(attention.q_proj, attention.k_proj, attention.v_proj),
-        query_key_norm=_query_key_norm(attention),
-        output=multiply(attention.o_proj),
-        feed_forward_norm=layer.post_attention_layernorm.weight,
-        gate_and_up=multiply(feed_forward.gate_proj, feed_forward.up_proj),
-        down=multiply(feed_forward.down_proj),
+        input_norm=RmsNorm(layer.input_layernorm.weight, epsilon, query_key_value.dtype),
+        query_key_value=query_key_value,
+        query_key_norm=_query_key_norm(attention, query_key_value.dtype),
+        output=joint_weight((attention.o_proj,)),
+        feed_forward_norm=RmsNorm(layer.post_attention_layernorm.weight, epsilon, query_key_value.dtype),
+        gate_and_up=joint_weight((feed_forward.gate_proj, feed_forward.up_proj)),
+        down=joint_weight((feed_forward.down_proj,)),
         window=_window(attention),
         rotates=bool(getattr(attention, "use_rope", True)),
     )
 
 
-def multiply(*layers: Any) -> Multiply:
-    """The products of linear layers with the same input, one after another along the last dimension."""
-    weight = joint_weight(layers)
-    if weight is not None:
-        return weight.multiply
-    pairs = [(layer.weight, layer.bias) for layer in layers]
-    if len(pairs) == 1:
-        ((only, bias),) = pairs
-        return lambda rows: linear(rows, only, bias)
-    return lambda rows: torch.cat([linear(rows, weight, bias) for weight, bias in pairs], dim=-1)
-
-
-def _query_key_norm(attention: Any) -> Tensor | None:
+def _query_key_norm(attention: Any, dtype: torch.dtype) -> Tensor | None:
     if not hasattr(attention, "q_norm"):
         return None
     heads = attention.config.num_attention_heads, attention.config.num_key_value_heads
     norms = (attention.q_norm, attention.k_norm)
-    return torch.cat([norm.weight.expand(count, -1) for norm, count in zip(norms, heads, strict=True)])
+    return torch.cat([norm.weight.expand(count, -1) for norm, count in zip(norms, heads, strict=True)]).to(dtype)
 
 
 def _window(attention: Any) -> int | None:
@@ -104,4 +90,4 @@ def _window(attention: Any) -> int | None:
     return None
 
 
-__all__ = ["LlamaLayer", "Multiply", "is_llama_shaped", "llama_layer", "multiply"]
+__all__ = ["LlamaLayer", "is_llama_shaped", "llama_layer"]

@@ -19,6 +19,7 @@ from langchain_softprompt.frozen_model.llama import LlamaForward
 from langchain_softprompt.testing import save_tiny_model, tiny_model, tiny_tokenizer
 from langchain_softprompt.training import HardPrompt, train
 from langchain_softprompt.weights import pack_linears
+from langchain_softprompt.weights.half import HalfWeight, has_half_operator
 from langchain_softprompt.weights.int8 import Int8Weight, has_int8_operator
 from langchain_softprompt.weights.prepacked import PrepackedWeight, can_prepack
 from langchain_softprompt.weights.shared import SharedLinear, SharedProduct
@@ -39,6 +40,38 @@ def test_a_prepacked_weight_multiplies_as_before(dtype: torch.dtype, rows: int) 
     weight, bias, given = numbers(48, 32).to(dtype), numbers(48, seed=1).to(dtype), numbers(2, rows, 32, seed=2).to(dtype)
     found = PrepackedWeight(weight, bias).multiply(given)
     torch.testing.assert_close(found, linear(given, weight, bias), atol=1e-5 if dtype == torch.float32 else 0.1, rtol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_a_product_is_added_without_touching_what_it_is_added_to(dtype: torch.dtype) -> None:
+    weight, bias = numbers(48, 32).to(dtype), numbers(48, seed=1).to(dtype)
+    given, residual = numbers(5, 32, seed=2).to(dtype), numbers(5, 48, seed=3).to(dtype)
+    before, tolerance = residual.clone(), 1e-4 if dtype == torch.float32 else 0.1
+    kinds = [PrepackedWeight] if can_prepack(dtype) else []
+    kinds += [HalfWeight] if has_half_operator() and dtype == torch.bfloat16 else []
+    for kind in (*kinds, Int8Weight):
+        packed = kind(weight, bias)
+        found, expected = packed.multiply_add(given, residual), packed.multiply(given).float() + residual.float()
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=0)
+        assert torch.equal(residual, before)
+
+
+@torch.inference_mode()
+def test_a_half_weight_is_nearer_to_the_exact_product_than_bfloat16_is() -> None:
+    if not has_half_operator():
+        pytest.skip("this torch has no operator for float16 weights on this machine")
+    weight, bias, given = numbers(96, 640).bfloat16(), numbers(96, seed=1).bfloat16(), numbers(2, 7, 640, seed=2)
+    weight[0, :8] = 2.0 ** -torch.arange(10, 18)  # down to where float16 has fewer digits
+    exact = linear(given.double(), weight.double(), bias.double())
+    found, rounded = HalfWeight(weight, bias).multiply(given), linear(given.bfloat16(), weight, bias)
+    assert (found - exact).norm() < 0.01 * (rounded - exact).norm()
+
+
+def test_a_weight_that_float16_can_not_hold_is_refused() -> None:
+    with pytest.raises(FrozenModelError, match="does not fit float16"):
+        HalfWeight(torch.full((4, 4), 1e6, dtype=torch.bfloat16), None)
 
 
 @pytest.mark.parametrize("fast", [True, False])
