@@ -7,6 +7,7 @@ Files:
     half.py         HalfWeight: sixteen bits a weight, multiplied in float32
     int8.py         Int8Weight: eight bits a weight, each row of the input on its own scale
     input_ranges.py how large the inputs of each layer get, for int8
+    release.py      let_go_of_files: give back what packing has made needless
     shared.py       SharedLinear: siblings that read the same input, multiplied at once
 """
 

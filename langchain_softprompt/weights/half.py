@@ -37,7 +37,7 @@ class HalfWeight:
 
     def multiply(self, rows: Tensor) -> Tensor:
         """See `Weight.multiply`."""
-        product: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows.float(), self._packed)
+        product: Tensor = torch.ops.quantized.linear_dynamic_fp16.default(rows.float(), self._packed)
         return product.to(rows.dtype)
 
     def multiply_add(self, rows: Tensor, residual: Tensor) -> Tensor:

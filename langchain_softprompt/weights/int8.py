@@ -68,7 +68,7 @@ class Int8Weight:
             return linear(numbers, self._integers.float()) * self._scales, torch.ones_like(numbers[..., :1])
         # A row with NaN or infinity has a scale of NaN or infinity, which the product gets back.
         largest = numbers.abs().amax(dim=-1, keepdim=True).clamp_(min=_TINY)
-        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default(
             numbers.div_(largest), 1 / _LEVELS, _ZERO, self._packed
         )
         return product, largest

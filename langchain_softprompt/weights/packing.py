@@ -15,6 +15,7 @@ from langchain_softprompt.weights.half import HalfWeight, has_half_operator
 from langchain_softprompt.weights.input_ranges import input_ranges
 from langchain_softprompt.weights.int8 import Int8Weight, has_int8_operator
 from langchain_softprompt.weights.prepacked import PrepackedWeight, can_prepack
+from langchain_softprompt.weights.release import let_go_of_files
 from langchain_softprompt.weights.shared import PackedLinear, SharedLinear, SharedProduct
 from langchain_softprompt.weights.weight import Weight
 
@@ -74,6 +75,8 @@ def pack_linears(model: PreTrainedModel, quantization: str | None = None) -> Pac
     else:
         return Packing(0, fast=False)
     count = _pack(model, make, head=quantization is not None)
+    if count:
+        let_go_of_files(model)
     if quantization is not None and not count:
         msg = f"{type(model).__name__} has no linear layers that could be quantized. Load it without quantization."
         raise FrozenModelError(msg)

@@ -28,7 +28,7 @@ class PrepackedWeight:
 
     def multiply(self, rows: Tensor) -> Tensor:
         """See `Weight.multiply`."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")  # noqa: SLF001
+        product: Tensor = torch.ops.mkldnn._linear_pointwise.default(rows, self._packed, self._bias, "none", [], "")  # noqa: SLF001
         return product
 
     def multiply_add(self, rows: Tensor, residual: Tensor) -> Tensor:

@@ -168,6 +168,20 @@ def test_packing_holds_no_weight_twice() -> None:
     assert all(weight() is None for weight in old)
 
 
+def test_nothing_keeps_the_file_of_the_weights_in_memory_once_they_are_packed(tmp_path: Path) -> None:
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("this system does not tell what is mapped")
+    folder = str(save_tiny_model(tmp_path).resolve())
+    plain = FrozenModel.load(folder)
+    assert folder in maps.read_text(encoding="utf-8")  # as long as it is read in place
+    del plain
+    packed = FrozenModel.load(folder, quantization="int8")
+    gc.collect()
+    assert packed.packed
+    assert folder not in maps.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("quantization", [None, "int8"])
 def test_a_packed_model_has_the_fingerprint_it_had_so_its_soft_prompts_still_fit(quantization: str | None, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path)
