@@ -31,6 +31,7 @@ class Sizes:
         few: What they are compared with.
         traffic: Requests over many soft prompts.
         repeats: Short requests of one round where a difference of milliseconds is looked for.
+        task_rows: Held-out rows of each of the shipped soft prompts' tasks.
     """
 
     rounds: int = 5
@@ -43,9 +44,10 @@ class Sizes:
     few: int = 16
     traffic: int = 128
     repeats: int = 20
+    task_rows: int = 200
 
 
-QUICK = Sizes(rounds=2, rows=4, new_tokens=6, text=12, template=60, soft_prompts=2, many=40, few=4, traffic=16, repeats=3)
+QUICK = Sizes(rounds=2, rows=4, new_tokens=6, text=12, template=60, soft_prompts=2, many=40, few=4, traffic=16, repeats=3, task_rows=6)
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Bench:
         few = dict(list(self.material.soft_prompts.items())[: max(self.sizes.soft_prompts, self.sizes.few)])
         soft_prompts = self.material.soft_prompts if name == "ours" else few
         try:
-            versions = process.ask("prepare", model=str(self.material.model), soft_prompts=soft_prompts, **options)
+            versions = process.ask("prepare", soft_prompts=soft_prompts, **{"model": str(self.material.model), **options})
         except ContenderFailedError:
             process.stop()
             raise

@@ -19,6 +19,8 @@ from benchmarks.forward_clock import ForwardClock
 from benchmarks.profiling import profiled
 from benchmarks.workload import Request
 from langchain_softprompt import ChatSoftPrompt, Engine, EngineLimits, GenerationSettings, SoftPrompt
+from langchain_softprompt.demo.comparison import PLAIN, is_right
+from langchain_softprompt.demo.tasks import TASKS
 from langchain_softprompt.engine import Generation, get_engine
 
 
@@ -122,6 +124,16 @@ class Ours:
             "after_the_engine": stop - times["end"],
         }
         return {f"{name}_ms": 1000 * value for name, value in seconds.items()}
+
+    def task_answers(self, rows: int) -> dict[str, dict[str, list[Any]]]:
+        """What the shipped soft prompts answer on held-out rows of their tasks, and which answers are right."""
+        seen: dict[str, dict[str, list[Any]]] = {}
+        for task in TASKS:
+            asked = task.rows(rows)
+            llm = PLAIN | self._llm.with_soft_prompt(task.soft_prompt).bind(max_tokens=task.max_tokens)
+            answers = [reply.text.strip() for reply in llm.batch([{"text": row.text} for row in asked])]
+            seen[task.name] = {"answers": answers, "right": [is_right(one, row.answer) for one, row in zip(answers, asked, strict=True)]}
+        return seen
 
     def profile(self, requests: list[dict[str, Any]], new_tokens: int) -> dict[str, Any]:
         """Where the time of answering these requests goes."""

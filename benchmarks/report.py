@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -130,6 +130,9 @@ def _facts(facts: dict[str, Any]) -> list[str]:
     if whole:
         told = "; ".join(f"{name} {cell(median(samples), 'tokens/s')}" for name, samples in whole.items())
         parts.append(f"Of the whole request, its prompt included: {told}.\n")
+    if "table" in facts:
+        head, rows = facts["table"]["head"], facts["table"]["rows"]
+        parts.append(_table(head, rows, right=range(2, len(head))))
     single = [f"{name.replace('_', ' ')} {cell(value, '').strip()}" for name, value in facts.items() if isinstance(value, int | float)]
     if single:
         parts.append("; ".join(single) + ".\n")
@@ -178,7 +181,7 @@ def _machine(results: Results) -> str:
     return text + _table(("", ""), rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Container[int] = ()) -> str:
     rule = ["---:" if column in right else "---" for column in range(len(head))]
     return "".join(f"| {' | '.join(map(_plain, line))} |\n" for line in (head, rule, *rows))
 

@@ -14,6 +14,7 @@ from benchmarks.scenarios.memory import memory
 from benchmarks.scenarios.mixed_batch import mixed_batch
 from benchmarks.scenarios.one_soft_prompt import one_soft_prompt
 from benchmarks.scenarios.overhead import overhead
+from benchmarks.scenarios.precision import precision
 from benchmarks.scenarios.switching import switching
 
 SCENARIOS: dict[str, Callable[[Bench], Scenario]] = {
@@ -26,4 +27,5 @@ SCENARIOS: dict[str, Callable[[Bench], Scenario]] = {
     "many_soft_prompts": many_soft_prompts,
     "memory": memory,
     "importing": importing,
+    "precision": precision,
 }

@@ -24,10 +24,7 @@ def _filled(prompt: SoftPrompt, number: float) -> SoftPrompt:
 
 
 def _in(dtype: torch.dtype) -> FrozenModel:
-    model = build("llama")
-    model.model.to(dtype)
-    model.dtype = dtype
-    return model
+    return FrozenModel.wrap(build("llama").model.to(dtype))
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
