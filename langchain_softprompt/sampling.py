@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -88,7 +90,7 @@ def pick_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | Exceptio
         For each row its token, or why it got none.
     """
     try:
-        largest, likeliest = logits.max(dim=-1)
+        largest, likeliest = _largest(logits)
         facts = list(zip(torch.isfinite(largest).tolist(), likeliest.tolist(), strict=True))
     except Exception:  # noqa: BLE001 - out of memory, say; row by row it may fit, and the error comes again if not.
         return [_pick_alone(sampler, logits[row]) for row, sampler in enumerate(samplers)]
@@ -101,6 +103,25 @@ def pick_all(samplers: Sequence[Sampler], logits: Tensor) -> list[int | Exceptio
         else:
             picked.append(_pick_alone(sampler, logits[row]))
     return picked
+
+
+def _largest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit of each row and the first place it stands at, NaN being the largest of all.
+
+    To find a maximum is twenty times quicker than to find its place as well, so that is looked for among few.
+    """
+    rows, size = logits.shape
+    length = _part_length(size)
+    parts = logits.reshape(rows, size // length, length)
+    largest, part = parts.amax(dim=-1).max(dim=-1)
+    place = parts[torch.arange(rows, device=logits.device), part].max(dim=-1).indices
+    return largest, part * length + place
+
+
+@lru_cache(maxsize=16)
+def _part_length(size: int) -> int:
+    """The divisor next above the root."""
+    return size // next(count for count in range(math.isqrt(size), 0, -1) if size % count == 0)
 
 
 def _pick_alone(sampler: Sampler, logits: Tensor) -> int | Exception:

@@ -42,6 +42,7 @@ class MergedRows:
         self._needed: dict[int, int] = {}
         self._lost: dict[int, Exception] = {}
         self._cache = ColumnCache(0, 0)
+        self._cleared = 0  # the first column that any row may see
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -56,9 +57,12 @@ class MergedRows:
         try:
             self._make_room(length, max(needed or 0, length + 1))
             slot, end = len(self._slots), self._cache.window.end
-            for index, (keys, values) in _positions(cache, 0, 0, length).items():
-                self._cache.write(index, slot, end - length, keys, values)
-            self._cache.clear_left(slot, end - length)
+            if isinstance(cache, ColumnCache):
+                self._cache.copy_columns(cache, (0, 0), (slot, end - length), length)
+            else:
+                for index, (keys, values) in _plain_layers(cache, length).items():
+                    self._cache.write(index, slot, end - length, keys, values)
+            self._clear_lefts(slot, end - length)
         except Exception:
             if not self._slots:
                 self._cache = ColumnCache(0, 0)
@@ -75,9 +79,7 @@ class MergedRows:
         del self._lengths[row], self._needed[row]
         hole, last = self._slots.index(row), len(self._slots) - 1
         if hole < last:
-            for _, layer in self._cache.filled():
-                for buffer in layer.buffers():
-                    buffer[hole, :, : self._cache.window.end] = buffer[last, :, : self._cache.window.end]
+            self._cache.copy_columns(self._cache, (last, self._cleared), (hole, self._cleared), self._cache.window.end - self._cleared)
             self._slots[hole] = self._slots[last]
         self._slots.pop()
         if not self._slots:
@@ -143,6 +145,25 @@ class MergedRows:
         tokens_now = torch.tensor([[tokens[row]] for row in rows], device=self._model.device)
         return self._model.passes.step(tokens_now, self._cache, [self._lengths[row] for row in rows])
 
+    def _clear_lefts(self, new: int, start: int) -> None:
+        """A row begins at a column, in a slot behind the others: clear what the rows see of each other's width.
+
+        Nothing to the left of the longest row is ever in sight, so that is left as it is.
+        """
+        if not self._slots:
+            self._cleared = start
+        for slot in range(len(self._slots)):
+            self._cache.clear(slot, start, self._cleared)
+        self._cleared = min(self._cleared, start)
+        self._cache.clear(new, self._cleared, start)
+
+    def _clear_all_lefts(self) -> None:
+        """The same when all rows have been moved."""
+        starts = [self._cache.window.end - self._lengths[row] for row in self._slots]
+        self._cleared = min(starts, default=0)
+        for slot, start in enumerate(starts):
+            self._cache.clear(slot, self._cleared, start)
+
     def _make_room(self, length: int, needed: int) -> None:
         """See to it that one more row fits."""
         count = len(self._slots) + 1
@@ -164,16 +185,15 @@ class MergedRows:
         except Exception:  # Out of memory, most likely. The rows must not stay behind in two halves.
             self._move_back(new, old)
             raise
-        for slot, row in enumerate(self._slots):
-            new.clear_left(slot, new.window.end - self._lengths[row])
         self._cache = new
+        self._clear_all_lefts()
 
     def _move(self, source: ColumnCache, target: ColumnCache) -> None:
         for index, layer in list(source.filled()):
             for slot, row in enumerate(self._slots):
                 length = self._lengths[row]
-                keys, values = (buffer[slot, :, source.window.end - length : source.window.end] for buffer in layer.buffers())
-                target.write(index, slot, target.window.end - length, keys, values)
+                columns = source.window.end - length, target.window.end - length
+                target.copy_layer(index, layer, (slot, columns[0]), (slot, columns[1]), length)
             layer.reset()
 
     def _move_back(self, new: ColumnCache, old: ColumnCache) -> None:
@@ -184,18 +204,15 @@ class MergedRows:
                 if index in kept:  # It was never moved as a whole.
                     layer.reset()
             self._move(new, old)
-            for slot, row in enumerate(self._slots):
-                old.clear_left(slot, old.window.end - self._lengths[row])
+            self._clear_all_lefts()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing is left to serve these rows from.
             lost = dict.fromkeys(self._slots, error)
             self.clear()
             self._lost = lost
 
 
-def _positions(cache: Cache, slot: int, start: int, end: int) -> dict[int, KeysAndValues]:
-    """The same of any plain cache of one row."""
-    if isinstance(cache, ColumnCache):
-        return cache.read(slot, start, end)
+def _plain_layers(cache: Cache, length: int) -> dict[int, KeysAndValues]:
+    """Keys and values of a plain growing cache of one row."""
     parts: dict[int, KeysAndValues] = {}
     layers: list[Any] = list(cache.layers)
     for index, layer in enumerate(layers):
@@ -203,7 +220,7 @@ def _positions(cache: Cache, slot: int, start: int, end: int) -> dict[int, KeysA
             msg = f"Only plain growing cache layers can be merged, layer {index} is a {type(layer).__name__}."
             raise TypeError(msg)
         if layer.keys is not None and layer.values is not None:
-            parts[index] = (layer.keys[slot, :, start:end], layer.values[slot, :, start:end])
+            parts[index] = (layer.keys[0, :, :length], layer.values[0, :, :length])
     return parts
 
 

@@ -88,7 +88,7 @@ def _probe(model: PreTrainedModel, passes: Passes) -> Tensor:
     for slot, (cache, length) in enumerate(zip(caches, _TEXTS, strict=True)):
         for index, (keys, values) in cache.read(0, 0, length).items():
             rows.write(index, slot, max(_TEXTS) - length, keys, values)
-        rows.clear_left(slot, max(_TEXTS) - length)
+        rows.clear(slot, 0, max(_TEXTS) - length)
     rows.window.end = max(_TEXTS)
     stepped = passes.step(torch.cat([text[:, :1] for text in texts]), rows, list(_TEXTS))
     return torch.cat([torch.stack([one for one in logits if one is not None]), stepped]).float()

@@ -95,6 +95,12 @@ class ColumnLayer(DynamicLayer):
         start = first + window.start * dim
         return both.as_strided(shape, strides, start), both.as_strided(shape, strides, start + half)
 
+    def columns(self, slot: int, start: int, end: int) -> list[Tensor]:
+        """Views of one slot's columns, in one tensor ``[2, kv_heads, length, dim]`` where that can be, else in two."""
+        if self._both is not None:
+            return [self._both[:, slot, :, start:end]]
+        return [buffer[slot, :, start:end] for buffer in self.buffers()]
+
     def buffers(self) -> KeysAndValues:
         """The whole buffers."""
         if self.keys is None or self.values is None:
@@ -140,7 +146,7 @@ class ColumnCache(Cache):
     def write(self, index: int, slot: int, start: int, keys: Tensor, values: Tensor) -> None:
         """Put keys and values, each ``[kv_heads, length, dim]``, into the columns of one slot from `start` on.
 
-        What lies to the left of a first write must be cleared: see `clear_left`.
+        What lies to the left of a first write and in sight must be cleared: see `clear`.
         """
         layer = self.layer(index)
         if not layer.is_initialized:
@@ -148,11 +154,29 @@ class ColumnCache(Cache):
         for buffer, states in zip(layer.buffers(), (keys, values), strict=True):
             buffer[slot, :, start : start + states.shape[1]] = states
 
-    def clear_left(self, slot: int, end: int) -> None:
-        """Zero the columns to the left of a row: a masked column counts nothing, but nothing times NaN is NaN."""
+    def copy_columns(self, other: ColumnCache, source: tuple[int, int], target: tuple[int, int], length: int) -> None:
+        """Copy columns of another cache, or of this one, from one slot and column to another, in all layers."""
+        for index, layer in list(other.filled()):
+            self.copy_layer(index, layer, source, target, length)
+
+    def copy_layer(self, index: int, layer: ColumnLayer, source: tuple[int, int], target: tuple[int, int], length: int) -> None:
+        """The same for one layer."""
+        mine = self.layer(index)
+        if not mine.is_initialized:
+            keys, values = layer.buffers()
+            mine.lazy_initialization(keys[:1], values[:1])
+        (from_slot, from_column), (to_slot, to_column) = source, target
+        columns = layer.columns(from_slot, from_column, from_column + length)
+        for ours, theirs in zip(mine.columns(to_slot, to_column, to_column + length), columns, strict=True):
+            ours.copy_(theirs)
+
+    def clear(self, slot: int, start: int, end: int) -> None:
+        """Zero columns to the left of a row: a masked column counts nothing, but nothing times NaN is NaN."""
+        if start >= end:
+            return
         for _, layer in self.filled():
-            for buffer in layer.buffers():
-                buffer[slot, :, :end] = 0
+            for columns in layer.columns(slot, start, end):
+                columns.zero_()
 
     def read(self, slot: int, start: int, end: int) -> dict[int, KeysAndValues]:
         """Columns of one slot, by layer, each ``[kv_heads, length, dim]``; views, not copies."""

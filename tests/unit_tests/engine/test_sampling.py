@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from langchain_softprompt.errors import RequestFailedError
-from langchain_softprompt.sampling import Sampler, filter_logits
+from langchain_softprompt.sampling import Sampler, filter_logits, pick_all
 from langchain_softprompt.settings import GenerationSettings
 
 VOCAB = 50
@@ -163,3 +163,20 @@ def test_tokens_that_the_model_rules_out_itself_are_no_error() -> None:
 def test_a_temperature_so_small_that_the_division_overflows_is_greedy() -> None:
     logits = _logits(2)
     assert Sampler(GenerationSettings(temperature=1e-45), [1]).pick(logits) == int(logits.argmax())
+
+
+@given(
+    rows=st.integers(1, 4),
+    size=st.sampled_from([1, 2, 7, 12, 49, 96, 97, 1000]),
+    numbers=st.lists(st.sampled_from([-3.0, 0.0, 1.5, 2.0, torch.inf, -torch.inf, torch.nan]), min_size=1, max_size=64),
+)
+def test_the_likeliest_token_is_the_first_of_the_largest_logits_whatever_the_vocabulary(rows: int, size: int, numbers: list[float]) -> None:
+    """Against torch's own maximum over the whole row; ties, infinities and NaN included."""
+    logits = torch.tensor((numbers * (rows * size))[: rows * size]).view(rows, size)
+    samplers = [Sampler(GenerationSettings(temperature=0), ()) for _ in range(rows)]
+    largest, likeliest = logits.max(dim=-1)
+    for picked, top, token in zip(pick_all(samplers, logits), largest, likeliest, strict=True):
+        if torch.isfinite(top):
+            assert picked == token
+        else:
+            assert isinstance(picked, RequestFailedError)

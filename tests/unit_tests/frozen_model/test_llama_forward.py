@@ -134,7 +134,7 @@ def test_prompts_read_in_one_pass_and_rows_that_step_together_keep_their_own_log
     for slot, (cache, ids) in enumerate(zip(caches, texts, strict=True)):
         for index, (keys, values) in cache.read(0, 0, ids.shape[1]).items():
             rows.write(index, slot, longest - ids.shape[1], keys, values)
-        rows.clear_left(slot, longest - ids.shape[1])
+        rows.clear(slot, 0, longest - ids.shape[1])
     rows.window.end = longest
     for step in range(WINDOW):
         token = text(3, 50 + step).T
