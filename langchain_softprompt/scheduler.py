@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from langchain_softprompt.errors import EngineBusyError
@@ -59,10 +60,10 @@ class Scheduler(Generic[R]):
         """Put a request at the end of the queue.
 
         Raises:
-            EngineBusyError: All rows are taken and the queue behind them is full. A request that will find a free row
-                does not count as waiting.
+            EngineBusyError: There is no room for it to run, and the queue is full. A request that will find room at once does not
+                count as waiting.
         """
-        if len(self) >= self._max_rows + self._max_queue:
+        if len(self._waiting) + 1 - self._admissible(chain(self._waiting, [request])) > self._max_queue:
             msg = (
                 f"The engine is full: {len(self._running)} requests run (max_rows={self._max_rows}) and {len(self._waiting)} wait "
                 f"(max_queue={self._max_queue}). Try again later, or raise max_queue in EngineLimits."
@@ -76,17 +77,22 @@ class Scheduler(Generic[R]):
         None overtakes another: when the first in line has to wait for room, so do those behind it, and as rows only
         end, it will find some.
         """
-        admitted: list[R] = []
-        longest = max((self._size(request) for request in self._running), default=0)
-        while self._waiting and len(self._running) < self._max_rows:
-            request = next(iter(self._waiting))
-            longest = max(longest, self._size(request))
-            if self._running and not self._fits(len(self._running) + 1, longest):
-                break
+        admitted = list(islice(self._waiting, self._admissible(self._waiting)))
+        for request in admitted:
             del self._waiting[request]
             self._running[request] = None
-            admitted.append(request)
         return admitted
+
+    def _admissible(self, line: Iterable[R]) -> int:
+        """How many from the head of a line there is room for."""
+        rows = len(self._running)
+        longest = max((self._size(request) for request in self._running), default=0)
+        for request in line:
+            longest = max(longest, self._size(request))
+            if rows >= self._max_rows or (rows and not self._fits(rows + 1, longest)):
+                break
+            rows += 1
+        return rows - len(self._running)
 
     def withdraw(self, request: R) -> bool:
         """Take a request out of the queue; False when it does not wait there (any more)."""

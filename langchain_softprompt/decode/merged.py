@@ -30,7 +30,7 @@ class MergedRows:
     Args:
         model: The frozen model.
         max_rows: Slots are doubled when they run out, up to this number.
-        max_columns: Most columns of all slots together; one row more than there are always gets a slot.
+        max_columns: Most columns of all slots and of prompts that are being read; one row more always gets a slot.
     """
 
     def __init__(self, model: FrozenModel, max_rows: int = 1, max_columns: int | None = None) -> None:
@@ -52,10 +52,22 @@ class MergedRows:
         """Memory the keys and values take, spare columns included."""
         return self._cache.num_bytes
 
-    def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
-        """Take over a prefilled row that will grow to `needed` positions."""
+    @property
+    def columns(self) -> int:
+        """Columns of all slots, free ones included."""
+        return self._cache.slots * self._cache.capacity
+
+    def trim(self) -> None:
+        """Give back slots and columns that were made for rows that have left."""
+        if self._slots:
+            slots, needed = len(self._slots), max(self._needed.values())
+            if slots * (needed + SPARE_COLUMNS) < self.columns:
+                self._lay_out(slots, needed)
+
+    def add(self, row: int, cache: Cache, length: int, needed: int | None = None, beside: int = 0) -> None:
+        """Take over a prefilled row that will grow to `needed` positions; see `RowStore.add`."""
         try:
-            self._make_room(length, max(needed or 0, length + 1))
+            self._make_room(length, max(needed or 0, length + 1), beside)
             slot, end = len(self._slots), self._cache.window.end
             if isinstance(cache, ColumnCache):
                 self._cache.copy_columns(cache, (0, 0), (slot, end - length), length)
@@ -77,13 +89,21 @@ class MergedRows:
         if row not in self._lengths:
             return
         del self._lengths[row], self._needed[row]
-        hole, last = self._slots.index(row), len(self._slots) - 1
-        if hole < last:
-            self._cache.copy_columns(self._cache, (last, self._cleared), (hole, self._cleared), self._cache.window.end - self._cleared)
-            self._slots[hole] = self._slots[last]
+        hole = self._slots.index(row)
+        while self._slots[-1] != row:
+            moved = self._slots[-1]
+            try:
+                left = self._cleared
+                self._cache.copy_columns(self._cache, (len(self._slots) - 1, left), (hole, left), self._cache.window.end - left)
+            except Exception as error:  # noqa: BLE001 - the row that should have moved is lost, and the next step says so.
+                self._lost[moved] = error
+                del self._lengths[moved], self._needed[moved]
+                self._slots.pop()
+            else:
+                self._slots[hole], self._slots[-1] = moved, row
         self._slots.pop()
         if not self._slots:
-            self.clear()
+            self._drop_rows()
 
     def step(self, tokens: Mapping[int, int]) -> StepOutcome:
         """Append one token to every row held; see `RowStore.step`."""
@@ -119,10 +139,13 @@ class MergedRows:
 
     def clear(self) -> None:
         """Free every row and the memory."""
+        self._lost.clear()
+        self._drop_rows()
+
+    def _drop_rows(self) -> None:
         self._slots.clear()
         self._lengths.clear()
         self._needed.clear()
-        self._lost.clear()
         self._cache = ColumnCache(0, 0)
 
     def _step(self, first: int, last: int, tokens: Mapping[int, int], outcome: StepOutcome) -> None:
@@ -164,7 +187,7 @@ class MergedRows:
         for slot, start in enumerate(starts):
             self._cache.clear(slot, self._cleared, start)
 
-    def _make_room(self, length: int, needed: int) -> None:
+    def _make_room(self, length: int, needed: int, beside: int) -> None:
         """See to it that one more row fits."""
         count = len(self._slots) + 1
         needed = max([needed, *self._needed.values()])
@@ -172,7 +195,7 @@ class MergedRows:
         if not self._slots or count > cache.slots or needed > cache.capacity or length > cache.window.end:
             slots = min(2 * cache.slots, self._max_rows) if count > cache.slots else cache.slots
             if self._max_columns is not None:
-                slots = min(slots, self._max_columns // (needed + SPARE_COLUMNS))
+                slots = min(slots, (self._max_columns - beside) // (needed + SPARE_COLUMNS))
             self._lay_out(max(slots, count), needed, longest=length)
 
     def _lay_out(self, slots: int, needed: int, longest: int = 0) -> None:

@@ -97,6 +97,11 @@ class Prefill:
         return KVPrefix(end - start, tuple(self.cache.read(0, start, end).values()))
 
     @property
+    def columns(self) -> int:
+        """Columns its cache holds; 0 for a native one, which becomes the row's own."""
+        return self.cache.capacity if isinstance(self.cache, ColumnCache) else 0
+
+    @property
     def _all_at_once(self) -> bool:
         return not (self._model.reuses_prefix or self._model.snapshots_prefix)
 

@@ -21,7 +21,16 @@ class RowStore(Protocol):
         """How many rows are held."""
         ...
 
-    def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
+    @property
+    def columns(self) -> int:
+        """Columns of the slotted cache, free ones included; 0 where there is none."""
+        ...
+
+    def trim(self) -> None:
+        """Give back what was made for rows that have left; when that fails, all rows are as they were."""
+        ...
+
+    def add(self, row: int, cache: Cache, length: int, needed: int | None = None, beside: int = 0) -> None:
         """Take over a prefilled row.
 
         Args:
@@ -29,6 +38,7 @@ class RowStore(Protocol):
             cache: What it has read, `length` positions; belongs to the store from now on.
             length: How many positions that is.
             needed: How many it will be at most.
+            beside: Columns that prompts being read hold, this one among them; room is not made in advance on their account.
         """
         ...
 

@@ -30,9 +30,17 @@ class SeparateRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, row: int, cache: Cache, length: int, needed: int | None = None) -> None:
-        """Take over a prefilled row; a native cache grows by itself, so `needed` says nothing here."""
-        del needed
+    @property
+    def columns(self) -> int:
+        """None: each row has a native cache."""
+        return 0
+
+    def trim(self) -> None:
+        """Nothing: what a row held goes with it."""
+
+    def add(self, row: int, cache: Cache, length: int, needed: int | None = None, beside: int = 0) -> None:
+        """Take over a prefilled row; a native cache grows by itself, so the sizes say nothing here."""
+        del needed, beside
         self._rows[row] = _Row(cache, length)
 
     def remove(self, row: int) -> None:

@@ -45,7 +45,7 @@ class Reader:
         """What is remembered."""
         return self._prefixes
 
-    def advance(self, requests: Iterable[Request], limit: int) -> list[tuple[Request, Tensor | Exception]]:
+    def advance(self, requests: Iterable[Request], limit: int, room: int | None = None) -> list[tuple[Request, Tensor | Exception]]:
         """Read on in prompts, first come first served, several in one pass where the model can.
 
         A request that starts like one whose turn it is, beyond what is known, waits until that one has been read, and then
@@ -54,6 +54,7 @@ class Reader:
         Args:
             requests: Those that are being read; a request's first turn looks up what of its prompt is known.
             limit: Most positions to read altogether.
+            room: Columns that their caches may hold together; the first one is not asked.
 
         Returns:
             Those whose prompts are done, with the logits after them, and those that failed, with the reason.
@@ -66,6 +67,9 @@ class Reader:
                 break
             try:
                 if request.prefill is None:
+                    length = request.generation.virtual_tokens + len(request.token_ids)
+                    if prefills and room is not None and sum(prefill.columns for prefill in prefills) + length > room:
+                        break
                     if any(self._leads(other, request) for other in turns):
                         continue
                     request.prefill = self._start(request)
@@ -77,8 +81,14 @@ class Reader:
         outcomes = read_together(self._model, prefills, limit)
         return ended + [(request, outcome) for request, outcome in zip(turns, outcomes, strict=True) if outcome is not None]
 
-    def hand_over(self, request: Request, logits: Tensor, rows: RowStore) -> None:
+    def hand_over(self, request: Request, logits: Tensor, rows: RowStore, beside: int = 0) -> None:
         """Remember a prompt that was read to its end and give its row to the rows that decode.
+
+        Args:
+            request: Whose prompt it was.
+            logits: What the model says after it.
+            rows: The rows that decode.
+            beside: See `RowStore.add`.
 
         Raises:
             NonFiniteSoftPromptError: With this soft prompt, read for the first time, the model makes NaN or Inf; nothing
@@ -95,13 +105,14 @@ class Reader:
             request.soft = self._compiled(prefill, request.generation.virtual_tokens)
         if finite:
             self._keep(request, request.token_ids, prefill)
-        rows.add(request.row, prefill.cache, prefill.length, request.size)
+        rows.add(request.row, prefill.cache, prefill.length, request.size, beside)
         request.prefill = None
 
     def keep_answer(self, request: Request, answer: tuple[int, ...], rows: RowStore) -> None:
         """Remember the answer after its prompt: the next turn of a chat or an agent starts with both."""
-        read = rows.length(request.row) - request.generation.virtual_tokens - len(request.token_ids)
-        self._keep(request, request.token_ids + answer[:read], rows)
+        with _only_a_favour():
+            read = rows.length(request.row) - request.generation.virtual_tokens - len(request.token_ids)
+            self._keep(request, request.token_ids + answer[:read], rows)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import traceback
+from contextlib import suppress
 
 import torch
 
@@ -32,6 +33,7 @@ class Worker:
 
     def __init__(self, model: FrozenModel, limits: EngineLimits, budget: RowBudget) -> None:
         self._chunk = limits.prefill_chunk
+        self._budget = budget
         self._reader = Reader(model, limits.prefix_cache_bytes)
         self._rows: RowStore = new_row_store(model, limits.max_rows, budget.max_columns)
         self._reading: dict[Request, None] = {}  # a set that keeps its order
@@ -125,16 +127,29 @@ class Worker:
         """Read on in the prompts, first come first served, but no more than a chunk: the rows that decode wait meanwhile."""
         if not self._reading:
             return
-        for request, outcome in self._reader.advance(tuple(self._reading), self._chunk):
+        for request, outcome in self._reader.advance(tuple(self._reading), self._chunk, self._room()):
             try:
                 if isinstance(outcome, Exception):
                     raise outcome
-                self._reader.hand_over(request, outcome, self._rows)
+                beside = sum(other.prefill.columns for other in self._reading if other.prefill is not None)
+                self._reader.hand_over(request, outcome, self._rows, beside)
                 del self._reading[request]
                 self._decoding[request.row] = request
                 self._take(request, request.sampler.pick(outcome))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
                 self._fail(request, error)
+
+    def _room(self) -> int | None:
+        """Columns that prompts may be read in; ``None`` where nothing is counted in columns."""
+        with self._wake:
+            running = self._scheduler.running
+        longest = max((request.size for request in running), default=0)
+        room = self._budget.room(len(running), longest, self._rows.columns)
+        if room is not None and room < longest:
+            with suppress(Exception):  # without the memory to move rows they stay where they are
+                self._rows.trim()
+            room = self._budget.room(len(running), longest, self._rows.columns)
+        return room
 
     def _decode(self) -> None:
         """Let every row read its last token, all in one step."""
@@ -153,10 +168,12 @@ class Worker:
         for rows, logits in outcome.answered:
             requests = [self._decoding[row] for row in rows]
             for request, token in zip(requests, pick_all([request.sampler for request in requests], logits), strict=True):
-                if isinstance(token, Exception):
-                    self._fail(request, token)
-                else:
+                try:
+                    if isinstance(token, Exception):
+                        raise token
                     self._take(request, token)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
+                    self._fail(request, error)
 
     def _take(self, request: Request, token: int) -> None:
         """Hand out a token, and see whether the request ends here."""

@@ -18,6 +18,7 @@ from langchain_softprompt.frozen_model.fingerprint import fingerprint
 from langchain_softprompt.frozen_model.loading import choose_device, choose_dtype, read_model, refuse_encoder_decoder
 from langchain_softprompt.frozen_model.one_row import read_row
 from langchain_softprompt.frozen_model.passes import Passes
+from langchain_softprompt.frozen_model.positions import usable_positions
 from langchain_softprompt.frozen_model.self_test import CacheUse, choose_cache_use
 from langchain_softprompt.frozen_model.sources import ModelSource, find_model
 from langchain_softprompt.settings import check_quantization
@@ -80,7 +81,7 @@ class FrozenModel:
         # The width soft rows must have is that of the embeddings, which a few models (OPT-350m) project to another size.
         self.vocab_size, self.hidden_size = cast("Tensor", model.get_input_embeddings().weight).shape
         self.num_layers: int = getattr(config, "num_hidden_layers", 0)  # A few have several stacks, and no number for them all.
-        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
+        self.max_positions = usable_positions(config, source.name)
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
 
     @classmethod

@@ -20,7 +20,7 @@ from langchain_softprompt.prefix.compiling import (
     non_finite_answers,
     soft_segment,
 )
-from langchain_softprompt.prefix.kv_prefix import KVPrefix
+from langchain_softprompt.prefix.kv_prefix import KVPrefix, cache_tensors
 from langchain_softprompt.prefix.store import SHORTEST_RUN, FoundHead, PrefixStore, SoftName, soft_name
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Segment",
     "SoftName",
     "TokenIds",
+    "cache_tensors",
     "check_finite",
     "compile_prefix",
     "compile_segments",

@@ -74,12 +74,22 @@ def pack_linears(model: PreTrainedModel, quantization: str | None = None) -> Pac
         fast, make = True, lambda _, weight, bias: HalfWeight(weight, bias)
     else:
         return Packing(0, fast=False)
+    weights = _matrices(model)
     count = _pack(model, make, head=quantization is not None)
     if count:
         let_go_of_files(model)
     if quantization is not None and not count:
         msg = f"{type(model).__name__} has no linear layers that could be quantized. Load it without quantization."
         raise FrozenModelError(msg)
+    left = _matrices(model)
+    if quantization is not None and left > weights / 2:
+        logger.warning(
+            "quantization=%r changes few of the weights of %s: %.0f %% stay in %s, as they are not in plain linear layers.",
+            quantization,
+            type(model).__name__,
+            100 * left / weights,
+            str(model.dtype).removeprefix("torch."),
+        )
     return Packing(count, fast)
 
 
@@ -102,6 +112,14 @@ def _pack(model: PreTrainedModel, make: _Make, *, head: bool) -> int:
                 setattr(parent, name, module)
             count += len(layers)
     return count
+
+
+def _matrices(model: PreTrainedModel) -> int:
+    """How many numbers there are in matrices that a pass multiplies by, the embedding not among them."""
+    embedding = model.get_input_embeddings()
+    return sum(
+        parameter.numel() for parameter in model.parameters() if parameter.dim() > 1 and parameter is not getattr(embedding, "weight", None)
+    )
 
 
 def _groups(parent: nn.Module) -> Iterator[tuple[str, ...]]:

@@ -38,7 +38,8 @@ def test_no_limit_is_passed_while_many_requests_run_and_all_are_answered(limits:
     def look(_: Pass) -> None:
         running = engine._worker._scheduler.running
         longest = max((request.size for request in running), default=0)
-        seen.append((len(running), len(running) * longest, rows.num_bytes, len(rows)))
+        read = sum(request.prefill.cache.num_bytes for request in running if request.prefill is not None)
+        seen.append((len(running), len(running) * longest, rows.num_bytes + read, len(rows)))
         assert prefixes_of(engine).num_bytes <= engine.limits.prefix_cache_bytes
 
     sizes = [(1 + 7 * n % 40, n % 3 * 4, 2 + n % 9) for n in range(30)]
@@ -61,7 +62,7 @@ def test_no_limit_is_passed_while_many_requests_run_and_all_are_answered(limits:
 
 
 @pytest.mark.parametrize(
-    ("limits", "fits"), [({"max_tokens": 50}, 50), ({"row_cache_bytes": (70 + SPARE_COLUMNS) * BYTES}, 70)], ids=["tokens", "bytes"]
+    ("limits", "fits"), [({"max_tokens": 50}, 50), ({"row_cache_bytes": (2 * 70 + SPARE_COLUMNS) * BYTES}, 70)], ids=["tokens", "bytes"]
 )
 def test_a_request_that_could_never_fit_is_refused_at_once_and_one_that_just_fits_runs(
     limits: dict[str, int], fits: int, new_engine: NewEngine
@@ -73,6 +74,61 @@ def test_a_request_that_could_never_fit_is_refused_at_once_and_one_that_just_fit
     assert engine.load.running + engine.load.waiting == 0
     result = engine.submit(tokens(fits - 15), soft_prompt=prompt, settings=settings).result()
     assert list(result.token_ids) == generate(engine.model, tokens(fits - 15), prompt, new=10)
+
+
+def test_prompts_that_are_read_count_as_memory_of_running_rows(new_engine: NewEngine) -> None:
+    """Long prompts and short answers, many at once: all that is alive in caches between two passes, in bytes."""
+    length, new, rows_that_fit = 300, 10, 4
+    budget = (rows_that_fit * (length + new + SPARE_COLUMNS) + length + new) * BYTES
+    engine = new_engine(build("llama"), max_rows=16, row_cache_bytes=budget, prefix_cache_bytes=0, prefill_chunk=2000)
+    rows, most = rows_of(engine), 0
+    assert isinstance(rows, MergedRows)
+
+    def look(_: Pass) -> None:
+        nonlocal most
+        running = engine._worker._scheduler.running
+        most = max(most, rows.num_bytes + sum(one.prefill.cache.num_bytes for one in running if one.prefill is not None))
+
+    with each_pass(engine, look):
+        running = [engine.submit(tokens(length, n), settings=GenerationSettings(max_new_tokens=new)) for n in range(12)]
+        answers = [list(generation.result().token_ids) for generation in running]
+    assert answers == [generate(engine.model, tokens(length, n), new=new) for n in range(12)]
+    assert budget / 2 < most <= budget
+
+
+def test_native_caches_count_as_memory_too(new_engine: NewEngine) -> None:
+    model = build("lfm2")
+    budget = RowBudget.of(model, EngineLimits())
+    assert budget.bytes_per_row
+    assert budget.bytes_per_position
+    size = 30 + 5
+    limit = 2 * (budget.bytes_per_row + size * budget.bytes_per_position)
+    engine = new_engine(model, max_rows=8, row_cache_bytes=limit)
+    most = 0
+
+    def look(_: Pass) -> None:
+        nonlocal most
+        most = max(most, engine.load.running)
+
+    with each_pass(engine, look):
+        running = [engine.submit(tokens(30, n), settings=GenerationSettings(max_new_tokens=5)) for n in range(6)]
+        answers = [list(generation.result().token_ids) for generation in running]
+    assert most == 2
+    assert answers == [generate(model, tokens(30, n), new=5) for n in range(6)]
+    with pytest.raises(ContextLengthError, match="row_cache_bytes"):
+        engine.submit(tokens(200), settings=GenerationSettings(max_new_tokens=5))
+
+
+def test_a_queue_behind_a_limit_of_tokens_is_as_short_as_one_behind_rows(new_engine: NewEngine) -> None:
+    engine = new_engine(build("llama"), max_rows=16, max_queue=2, max_tokens=100)
+    may_go_on = threading.Event()
+    with each_pass(engine, lambda _: may_go_on.wait()):
+        taken = [engine.submit(tokens(80, n), settings=GenerationSettings(max_new_tokens=10)) for n in range(3)]
+        with pytest.raises(EngineBusyError, match=r"max_queue=2"):
+            engine.submit(tokens(80), settings=GenerationSettings(max_new_tokens=10))
+        may_go_on.set()
+        for generation in taken:
+            generation.result()
 
 
 def test_a_large_request_that_waits_for_room_is_not_overtaken_by_small_ones_that_would_fit(new_engine: NewEngine) -> None:

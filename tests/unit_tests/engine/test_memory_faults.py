@@ -11,7 +11,7 @@ import torch
 from langchain_softprompt.decode import StepOutcome
 from langchain_softprompt.decode.merged import SPARE_COLUMNS, MergedRows
 from langchain_softprompt.errors import RequestFailedError
-from langchain_softprompt.frozen_model.columns import ColumnLayer
+from langchain_softprompt.frozen_model.columns import ColumnCache, ColumnLayer
 from langchain_softprompt.prefix import KVPrefix, PrefixStore
 from langchain_softprompt.settings import GenerationSettings
 from tests.reading import prefill
@@ -130,6 +130,36 @@ def test_rows_that_were_lost_fail_and_the_engine_goes_on(new_engine: NewEngine) 
         for generation in running:
             with pytest.raises(RequestFailedError, match="can't allocate memory"):
                 generation.result()
+    wait_until_idle(engine)
+    check_nothing_left(engine)
+    assert list(engine.submit(tokens(5), settings=NEW).result().token_ids) == generate(engine.model, tokens(5), new=10)
+
+
+@each_kind
+def test_a_row_that_can_not_be_moved_into_a_gap_fails_and_the_others_go_on(fault: Fault, new_engine: NewEngine) -> None:
+    engine = new_engine(build("llama"))
+    lengths = (6, 40, 40)
+    tried: list[int] = []
+
+    def first_move(cache: ColumnCache, other: ColumnCache, *_: Any) -> bool:
+        if other is not cache:
+            return False
+        tried.append(1)
+        return len(tried) == 1
+
+    with failing(ColumnCache, "copy_columns", fault, when=first_move) as raised:
+        running = [engine.submit(tokens(5, seed), settings=GenerationSettings(max_new_tokens=new)) for seed, new in enumerate(lengths)]
+        found: list[list[int] | None] = []
+        for generation in running:
+            try:
+                found.append(list(generation.result().token_ids))
+            except RequestFailedError:
+                found.append(None)
+    assert raised == [1]
+    expected = [generate(engine.model, tokens(5, seed), new=new) for seed, new in enumerate(lengths)]
+    assert found[0] == expected[0]
+    assert found.count(None) == 1, "the row that should have moved"
+    assert all(answer in (None, right) for answer, right in zip(found, expected, strict=True))
     wait_until_idle(engine)
     check_nothing_left(engine)
     assert list(engine.submit(tokens(5), settings=NEW).result().token_ids) == generate(engine.model, tokens(5), new=10)

@@ -37,7 +37,7 @@ class SchedulerRules(RuleBasedStateMachine):
             return
         request = (self.arrived, size)
         self.arrived += 1
-        full = len(self.waiting) + len(self.running) == self.max_rows + self.max_queue
+        full = self._blocked([*self.waiting, request]) > self.max_queue
         try:
             self.scheduler.submit(request)
         except EngineBusyError:
@@ -45,6 +45,15 @@ class SchedulerRules(RuleBasedStateMachine):
         else:
             assert not full
             self.waiting.append(request)
+
+    def _blocked(self, line: list[Request]) -> int:
+        """How many would still wait if the engine looked now."""
+        running = list(self.running)
+        while line and len(running) < self.max_rows:
+            if running and not self.budget.fits(len(running) + 1, max(size for _, size in [*running, line[0]])):
+                break
+            running.append(line.pop(0))
+        return len(line)
 
     @rule()
     def admit(self) -> None:
@@ -107,6 +116,7 @@ class SchedulerRules(RuleBasedStateMachine):
         assert list(self.scheduler.running) == self.running
         assert list(self.scheduler.waiting) == self.waiting
         assert len(self.scheduler) == len(self.running) + len(self.waiting) <= self.max_rows + self.max_queue
+        assert self._blocked(list(self.waiting)) <= self.max_queue
         assert len(self.running) <= self.max_rows
         if self.running:
             assert self.budget.fits(len(self.running), max(size for _, size in self.running))

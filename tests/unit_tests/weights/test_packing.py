@@ -159,6 +159,15 @@ def test_a_quantized_model_is_near_what_it_was(family: str) -> None:
     assert not torch.equal(found, exact)
 
 
+def test_a_model_that_int8_hardly_touches_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """GPT-2 keeps its weights in layers of its own kind."""
+    pack_linears(random_model("GPT2").eval(), "int8")
+    assert "changes few of the weights of GPT2LMHeadModel" in caplog.text
+    caplog.clear()
+    pack_linears(random_model("Llama").eval(), "int8")
+    assert "changes few" not in caplog.text
+
+
 def test_packing_holds_no_weight_twice() -> None:
     model = random_model("Llama")
     old = [weakref.ref(layer.weight) for layer in model.modules() if type(layer) is nn.Linear]
