@@ -86,8 +86,7 @@ def _probe(model: PreTrainedModel, passes: Passes) -> Tensor:
     logits += passes.read([RowPart(caches[0], middle, texts[0][:, middle:])])
     rows = ColumnCache(2, max(_TEXTS) + 1)
     for slot, (cache, length) in enumerate(zip(caches, _TEXTS, strict=True)):
-        for index, (keys, values) in cache.read(0, 0, length).items():
-            rows.write(index, slot, max(_TEXTS) - length, keys, values)
+        rows.copy_columns(cache, (0, 0), (slot, max(_TEXTS) - length), length)
         rows.clear(slot, 0, max(_TEXTS) - length)
     rows.window.end = max(_TEXTS)
     stepped = passes.step(torch.cat([text[:, :1] for text in texts]), rows, list(_TEXTS))

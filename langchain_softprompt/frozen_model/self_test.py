@@ -116,8 +116,7 @@ def _slotted(model: PreTrainedModel, probe: _Probe) -> tuple[Tensor, Tensor]:
         read_row(model, input_ids=part, cache=cache, past_length=cache.window.end, is_plain=True)
     other = ColumnCache(1, short)
     read_row(model, input_ids=probe.short[:, :-1], cache=other, past_length=0, is_plain=True)
-    for index, (keys, values) in other.read(0, 0, short).items():
-        cache.write(index, 1, length - short, keys, values)
+    cache.copy_columns(other, (0, 0), (1, length - short), short)
     cache.clear(1, 0, length - short)
     cache.window.rows = slice(0, 2)
     logits = step_rows(model, input_ids=torch.cat([probe.text[:, -1:], probe.short[:, -1:]]), cache=cache, lengths=[length, short])

@@ -5,47 +5,19 @@ from __future__ import annotations
 import logging
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, Phi3Config
 
 from langchain_softprompt.errors import ContextLengthError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import GenerationSettings
 from tests.unit_tests.engine.conftest import NewEngine
-from tests.unit_tests.engine.tiny import generate, tokens
-
-ORIGINAL = 64
+from tests.unit_tests.engine.tiny import ORIGINAL_LENGTH, build, generate, tokens
 
 
 @pytest.fixture
 def model(caplog: pytest.LogCaptureFixture) -> FrozenModel:
-    config = Phi3Config(
-        vocab_size=96,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        original_max_position_embeddings=ORIGINAL,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-        rope_parameters={
-            "rope_type": "longrope",
-            "rope_theta": 10000.0,
-            "short_factor": [1.0] * 4,
-            "long_factor": [4.0, 8.0, 16.0, 32.0],
-            "original_max_position_embeddings": ORIGINAL,
-        },
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with caplog.at_level(logging.WARNING):
-        wrapped = FrozenModel.wrap(network, name="tiny-phi3")
-    assert f"served up to {ORIGINAL} positions, not 512" in caplog.text
+        wrapped = build("phi3_longrope")
+    assert f"served up to {ORIGINAL_LENGTH} positions, not 512" in caplog.text
     return wrapped
 
 
@@ -59,5 +31,5 @@ def test_up_to_the_original_length_a_row_is_exact_alone_and_in_company(model: Fr
 
 
 def test_a_request_that_might_grow_past_the_original_length_is_refused(model: FrozenModel, new_engine: NewEngine) -> None:
-    with pytest.raises(ContextLengthError, match=str(ORIGINAL)):
+    with pytest.raises(ContextLengthError, match=str(ORIGINAL_LENGTH)):
         new_engine(model).submit(tokens(53), settings=GenerationSettings(max_new_tokens=12))

@@ -16,6 +16,7 @@ from transformers import (
     LlamaConfig,
     MambaConfig,
     MistralConfig,
+    Phi3Config,
     PreTrainedConfig,
     Qwen3NextConfig,
 )
@@ -31,6 +32,7 @@ VOCAB = 96
 HIDDEN = 32
 LAYERS = 2
 WINDOW = 8
+ORIGINAL_LENGTH = 64
 
 # Wide weights and an untied head, so that greedy answers wander instead of repeating one token.
 _COMMON = {
@@ -75,6 +77,18 @@ _CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
         mlp_only_layers=[0, 1],
     ),
     "lfm2": lambda: Lfm2Config(**_COMMON, **{**_SIZES, "num_hidden_layers": 3}, layer_types=["conv", "full_attention", "conv"]),
+    "phi3_longrope": lambda: Phi3Config(
+        **_COMMON,
+        **{name: size for name, size in _SIZES.items() if name != "head_dim"},
+        original_max_position_embeddings=ORIGINAL_LENGTH,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0, 8.0, 16.0, 32.0],
+            "original_max_position_embeddings": ORIGINAL_LENGTH,
+        },
+    ),
 }
 MERGED = ("llama", "mistral", "gemma2", "gpt2")
 SEPARATE = ("lfm2", "falcon_h1", "mamba", "qwen3_next")
