@@ -15,6 +15,8 @@ The whole tree::
     │   └── ModelUnavailableError        not on this machine and not to be had from the Hub
     ├── ChatTemplateError            messages the model's chat template can't render
     ├── TrainingDataError            a line of training data that can't be used
+    ├── RunFolderError               a run folder that can't be written, or can't be resumed from
+    ├── EvaluationError              an evaluation that can't be made as asked
     ├── RequestError                 one request failed; the engine goes on
     │   ├── ContextLengthError           prompt and answer do not fit the model's context
     │   ├── RequestCancelledError        cancelled by the caller
@@ -115,6 +117,14 @@ class TrainingDataError(SoftPromptError, ValueError):
         self.line = line
         place = file if line is None else f"{file}, line {line}"
         super().__init__(f"{place}: {problem}")
+
+
+class RunFolderError(SoftPromptError):
+    """A run folder that can't be written, or that a run can't be resumed from."""
+
+
+class EvaluationError(SoftPromptError, ValueError):
+    """An evaluation that can't be made as asked: an unknown metric, or one that does not fit the data."""
 
 
 class RequestError(SoftPromptError):

@@ -9,7 +9,15 @@ Files:
 
 from __future__ import annotations
 
-from langchain_softprompt.soft_prompt.manifest import BaseModelRecord, DataRecord, Manifest, TemplateMessage
+from langchain_softprompt.soft_prompt.manifest import (
+    BaseModelRecord,
+    DataRecord,
+    EvaluationRecord,
+    Manifest,
+    ProbeRecord,
+    ProbesRecord,
+    TemplateMessage,
+)
 from langchain_softprompt.soft_prompt.soft_prompt import SoftPrompt
 
-__all__ = ["BaseModelRecord", "DataRecord", "Manifest", "SoftPrompt", "TemplateMessage"]
+__all__ = ["BaseModelRecord", "DataRecord", "EvaluationRecord", "Manifest", "ProbeRecord", "ProbesRecord", "SoftPrompt", "TemplateMessage"]

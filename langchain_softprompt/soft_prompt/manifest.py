@@ -25,7 +25,8 @@ def _few(value: object) -> object:
 
 _MAX_FACTS = 1000
 _Few = BeforeValidator(_few)
-_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)] | _Short | None
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Scalar = bool | int | _Finite | _Short | None
 
 
 class _Record(BaseModel):
@@ -72,6 +73,64 @@ class DataRecord(_Record):
     licence: _Text = ""
 
 
+class ProbeRecord(_Record):
+    """A short text and what the frozen model said to it with this soft prompt when it was made.
+
+    Attributes:
+        messages: The chat messages as they were filled in, roles as a chat template knows them.
+        token_ids: Their tokens.
+        next_ids: The likeliest next tokens.
+        log_probs: Natural logarithm of the probability of each of them.
+    """
+
+    messages: Annotated[list[dict[_Short, _Text]], Field(max_length=100)] = []
+    token_ids: Annotated[list[_Count], Field(min_length=1, max_length=4096)]
+    next_ids: Annotated[list[_Count], Field(min_length=1, max_length=64)]
+    log_probs: Annotated[list[_Finite], Field(min_length=1, max_length=64)]
+
+
+class ProbesRecord(_Record):
+    """Probes, and where they were recorded.
+
+    Attributes:
+        probes: The probes.
+        dtype: Type of the frozen model's weights then.
+        transformers: Version of transformers then.
+        torch: Version of torch then.
+    """
+
+    probes: Annotated[list[ProbeRecord], Field(max_length=64)] = []
+    dtype: _Short = ""
+    transformers: _Short = ""
+    torch: _Short = ""
+
+
+class EvaluationRecord(_Record):
+    """An evaluation as it was made, so that it can be made again.
+
+    Attributes:
+        data: SHA-256 over the rows, as `DataRecord.digest`.
+        rows: How many they were.
+        source: Where they came from.
+        target: The field that holds the answer.
+        settings: How answers were made and compared, by name.
+        scores: Scores by name.
+        intervals: Low and high end of each score's 95 % confidence interval.
+        environment: dtype and versions then.
+        created: Date, ISO 8601.
+    """
+
+    data: _Hash
+    rows: _Count
+    source: _Text = ""
+    target: _Short
+    settings: Annotated[dict[_Short, _Scalar], _Few] = {}
+    scores: Annotated[dict[_Short, _Finite], _Few] = {}
+    intervals: Annotated[dict[_Short, Annotated[list[_Finite], Field(min_length=2, max_length=2)]], _Few] = {}
+    environment: Annotated[dict[_Short, _Short], _Few] = {}
+    created: _Short = ""
+
+
 class Manifest(_Record):
     """What this package records about a soft prompt it made.
 
@@ -89,6 +148,8 @@ class Manifest(_Record):
         seeds: Seeds used.
         data: What it was trained on.
         scores: Scores by name.
+        probes: Short texts and what the model said to them, to notice drift by.
+        evaluation: The evaluation recorded with it.
         created: Date, ISO 8601.
         package_version: Version of langchain-softprompt that wrote this.
         tensors_sha256: SHA-256 of ``adapter_model.safetensors``.
@@ -105,7 +166,9 @@ class Manifest(_Record):
     training: Annotated[dict[_Short, _Scalar], _Few] = {}
     seeds: Annotated[list[int], Field(max_length=100)] = []
     data: DataRecord | None = None
-    scores: Annotated[dict[_Short, Annotated[float, Field(allow_inf_nan=False)]], _Few] = {}
+    scores: Annotated[dict[_Short, _Finite], _Few] = {}
+    probes: ProbesRecord | None = None
+    evaluation: EvaluationRecord | None = None
     created: _Short = ""
     package_version: _Short = ""
     tensors_sha256: _Hash | None = None

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import DynamicCache, get_cosine_schedule_with_warmup
+from transformers import get_cosine_schedule_with_warmup
 
+from langchain_softprompt.data.examples import Example
 from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.likelihood import completion_logits, completion_targets
+from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
-from langchain_softprompt.training.examples import Example
 
 _BATCHES_A_POOL = 8
 
@@ -138,43 +140,13 @@ class PrefixTraining:
 
     def _loss(self, batch: Sequence[Example]) -> Tensor:
         """Cross-entropy over the completions, with the very prefix that serving starts from."""
-        device, length = self.model.device, max(len(example) for example in batch) - 1
-        ids = torch.zeros(len(batch), length, dtype=torch.long)
-        mask = torch.zeros(len(batch), length, dtype=torch.long)
-        wanted = torch.zeros(len(batch), length, dtype=torch.bool)
-        for row, example in enumerate(batch):
-            tokens = (example.text + example.completion)[:-1]
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
-            wanted[row, len(example.text) - 1 : len(tokens)] = True
-        targets = torch.tensor([token for example in batch for token in example.completion], device=device)
-        logits = self._logits(ids.to(device), mask.to(device), wanted.to(device))
-        return cross_entropy(logits.float(), targets)
+        prefix = KVPrefix(self.key_values.shape[0], self._layers())
+        logits = completion_logits(self.model, prefix, batch)
+        return cross_entropy(logits.float(), completion_targets(self.model, batch))
 
-    def _logits(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
-        rows, length = ids.shape
-        virtual = self.key_values.shape[0]
+    def _layers(self) -> tuple[tuple[Tensor, Tensor], ...]:
         by_layer = self.key_values.to(self.model.dtype).permute(1, 2, 3, 0, 4)
-        cache = DynamicCache([(layer[0].expand(rows, -1, -1, -1), layer[1].expand(rows, -1, -1, -1)) for layer in by_layer])
-
-        # Only completion positions meet the vocabulary, as one contiguous matrix: a strided slice would make the
-        # matmul copy the whole vocabulary matrix once a row on CPU.
-        def keep_wanted(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (inputs[0][wanted][None].contiguous(), *inputs[1:])
-
-        handle = self.model.model.get_output_embeddings().register_forward_pre_hook(keep_wanted)
-        try:
-            output = self.model.model(
-                input_ids=ids,
-                attention_mask=torch.cat([mask.new_ones(rows, virtual), mask], dim=1),
-                position_ids=torch.arange(virtual, virtual + length, device=ids.device).expand(rows, -1),
-                past_key_values=cache,
-                use_cache=True,
-            )
-        finally:
-            handle.remove()
-        logits: Tensor = output.logits[0]
-        return logits
+        return tuple((layer[0], layer[1]) for layer in by_layer)
 
 
 def _batches(examples: Sequence[Example], size: int, order: random.Random) -> Iterator[list[Example]]:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from langchain_softprompt import __version__
+from langchain_softprompt.data.examples import instruction_ids, make_examples
+from langchain_softprompt.data.hard_prompt import HardPrompt
 from langchain_softprompt.errors import FrozenModelError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import TokenIds, compile_segments
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt
 from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS, PrefixTuning
-from langchain_softprompt.training.examples import instruction_ids, make_examples
-from langchain_softprompt.training.hard_prompt import HardPrompt
 from langchain_softprompt.training.loop import Outcome, PrefixTraining, StepReport
 
 Rows = Sequence[Mapping[str, str]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import cross_entropy
 
+from langchain_softprompt.data.examples import Example, make_examples
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.training import HardPrompt
-from langchain_softprompt.training.examples import Example, make_examples
 from langchain_softprompt.training.loop import PrefixTraining
 from langchain_softprompt.training.train import _initial_key_values
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from langchain_softprompt import __version__
+from langchain_softprompt.data.examples import instruction_ids
 from langchain_softprompt.errors import FrozenModelError, InvalidSettingsError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import compile_prefix
@@ -15,7 +16,6 @@ from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.testing import tiny_model
 from langchain_softprompt.training import HardPrompt, StepReport, train
-from langchain_softprompt.training.examples import instruction_ids
 from langchain_softprompt.training.train import _storable
 from tests.tiny import NATIVE, frozen
 from tests.unit_tests.training.learning import PROMPT, ROWS, VALIDATION, examples, one_shot_loss, served_loss

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from langchain_softprompt.data.hard_prompt import fill
 from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.training import HardPrompt
-from langchain_softprompt.training.hard_prompt import fill
 
 _PAIRS = [("system", "Sort mail. {{not a field}}"), ("human", "{text} from {sender}"), ("ai", "Hm."), ("human", "{text}!")]
 

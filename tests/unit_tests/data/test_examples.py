@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import HumanMessage
 
+from langchain_softprompt.data.examples import Example, instruction_ids, make_examples
 from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.messages import render_messages
 from langchain_softprompt.testing import tiny_model, tiny_tokenizer
 from langchain_softprompt.training import HardPrompt
-from langchain_softprompt.training.examples import Example, instruction_ids, make_examples
 from tests.tiny import WITH_BEGIN_MARK, WITH_DEFAULT_SYSTEM, WITHOUT_SYSTEM_ROLE, random_model, tokenizer_with
 
 # Opens the assistant's turn in another way than it writes an answered one.

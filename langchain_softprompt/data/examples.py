@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_softprompt.data.hard_prompt import HardPrompt, fill
 from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
-from langchain_softprompt.training.hard_prompt import HardPrompt, fill
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
