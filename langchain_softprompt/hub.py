@@ -23,7 +23,8 @@ def is_repo_id(text: str) -> bool:
 def fetch_soft_prompt(ref: SoftPromptRef) -> tuple[Path, str | None]:
     """Find the folder of a soft prompt, fetching its three files from the Hub where needed.
 
-    A local folder of the reference's exact text wins over a Hub repository, as in transformers.
+    A local folder of the reference's exact text wins over a Hub repository, as in transformers. The folder of a training
+    run stands for the best soft prompt in it.
 
     Returns:
         The folder, and the commit it is pinned to (``None`` for a local folder).
@@ -33,8 +34,8 @@ def fetch_soft_prompt(ref: SoftPromptRef) -> tuple[Path, str | None]:
             reached and the cache does not hold it.
     """
     if ref.folder is not None:
-        return _expanded(ref.folder), None
-    local = Path(str(ref))
+        return _best_of_run(_expanded(ref.folder)), None
+    local = _best_of_run(Path(str(ref)))
     if _is_file(local / SOFT_PROMPT_FILES[0]):
         return local, None
     inside = f"{ref.subfolder}/" if ref.subfolder else ""
@@ -44,6 +45,11 @@ def fetch_soft_prompt(ref: SoftPromptRef) -> tuple[Path, str | None]:
         msg = f"{ref}: the repository has no such folder at commit {commit}. Look at its files on the Hub and name the folder after '#'."
         raise SoftPromptNotFoundError(msg)
     return folder, commit
+
+
+def _best_of_run(folder: Path) -> Path:
+    best = folder / "best"
+    return best if not _is_file(folder / SOFT_PROMPT_FILES[0]) and _is_file(best / SOFT_PROMPT_FILES[0]) else folder
 
 
 def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None) -> tuple[Path, str]:

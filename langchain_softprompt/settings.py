@@ -139,50 +139,92 @@ class EngineLimits(_Settings):
         )
 
 
+METHODS = ("kv-prefix", "prompt-tuning")
+STARTS = ("hard-prompt", "vocabulary")
+SELECTIONS = ("exact-match", "loss")
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingSettings(_Settings):
     """How a soft prompt is trained.
 
     Attributes:
-        virtual_tokens: Length of the soft prompt; ``None`` takes the hard prompt's own length.
-        max_steps: Optimiser steps.
+        method: ``"kv-prefix"`` learns keys and values of every layer, ``"prompt-tuning"`` rows of embeddings.
+        start: What it starts as: ``"hard-prompt"``, the hard prompt's own tokens, or ``"vocabulary"``, tokens drawn from
+            the vocabulary. Another soft prompt, given to `train`, comes before both.
+        residual: For prompt tuning: learn the rows through a small network with a bypass, which is computed once and
+            dropped when the soft prompt is saved (Razdaibiedina et al. 2023, arXiv:2305.03937).
+        virtual_tokens: Length of the soft prompt; ``None`` takes that of what it starts as, or 32 vocabulary tokens.
+        max_steps: Optimiser steps; ``None`` for five passes over the data, but 50 at least and 1000 at most.
         batch_size: Examples a step.
-        learning_rate: Peak learning rate of AdamW, reached after the warm-up, then cosine to 0.
+        learning_rate: Peak learning rate of AdamW, reached after the warm-up, then cosine to 0; ``None`` tries some on
+            a few steps each.
         warmup_share: Share of the steps spent warming up.
         clip_norm: Largest gradient norm.
-        evaluate_every: Steps between two looks at the validation loss.
+        evaluate_every: Steps between two looks at the validation rows; ``None`` for ten looks a run.
+        select_by: What makes a step the best: ``"exact-match"``, the share of validation rows whose answer greedy decoding
+            would write exactly, the loss where that is equal; or ``"loss"``.
+        patience: Looks without a better step after which a run ends early; ``None`` never.
         validation_rows: Most validation rows looked at each time.
         max_tokens: Longest example in tokens (text and completion); a longer one is an error.
-        seed: Seed of the data order.
+        save_every: Steps between two saved states of a run that has a folder.
+        seed: Seed of the data's order and of everything drawn.
     """
 
+    method: str = "kv-prefix"
+    start: str = "hard-prompt"
+    residual: bool = False
     virtual_tokens: int | None = None
-    max_steps: int = 400
+    max_steps: int | None = None
     batch_size: int = 16
-    learning_rate: float = 5e-3
+    learning_rate: float | None = None
     warmup_share: float = 0.05
     clip_norm: float = 1.0
-    evaluate_every: int = 50
-    validation_rows: int = 128
+    evaluate_every: int | None = None
+    select_by: str = "exact-match"
+    patience: int | None = 5
+    validation_rows: int = 256
     max_tokens: int = 512
+    save_every: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, known in (("method", METHODS), ("start", STARTS), ("select_by", SELECTIONS)):
+            _require(getattr(self, name) in known, name, f"one of {', '.join(known)}", getattr(self, name))
+        _require(isinstance(self.residual, bool), "residual", "true or false", self.residual)
+        _require(not self.residual or self.method == "prompt-tuning", "residual", "false for any method but prompt-tuning", self.residual)
         _require(
             self.virtual_tokens is None or (_is_int(self.virtual_tokens) and 1 <= self.virtual_tokens <= 4096),
             "virtual_tokens",
             "an integer from 1 to 4096, or None",
             self.virtual_tokens,
         )
-        for name in ("max_steps", "batch_size", "evaluate_every", "validation_rows", "max_tokens"):
+        for name in ("batch_size", "validation_rows", "max_tokens", "save_every"):
             value = getattr(self, name)
             _require(_is_int(value) and value >= 1, name, "an integer of at least 1", value)
-        _require(_is_number(self.learning_rate) and self.learning_rate > 0, "learning_rate", "a number above 0", self.learning_rate)
+        for name in ("max_steps", "evaluate_every", "patience"):
+            value = getattr(self, name)
+            _require(value is None or (_is_int(value) and value >= 1), name, "an integer of at least 1, or None", value)
+        rate = self.learning_rate
+        _require(rate is None or (_is_number(rate) and rate > 0), "learning_rate", "a number above 0, or None", rate)
         _require(
             _is_number(self.warmup_share) and 0 <= self.warmup_share < 1, "warmup_share", "a share from 0 to below 1", self.warmup_share
         )
         _require(_is_number(self.clip_norm) and self.clip_norm > 0, "clip_norm", "a number above 0", self.clip_norm)
         _require(_is_int(self.seed) and self.seed >= 0, "seed", "an integer of at least 0", self.seed)
+
+    def steps_for(self, rows: int) -> int:
+        """Optimiser steps for so many training rows."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return min(max(_PASSES * rows // self.batch_size, _FEWEST_STEPS), _MOST_STEPS)
+
+    def looks_every(self, steps: int) -> int:
+        """Steps between two looks at the validation rows, in a run of so many steps."""
+        return self.evaluate_every or max(1, steps // _LOOKS)
+
+
+_PASSES, _FEWEST_STEPS, _MOST_STEPS, _LOOKS = 5, 50, 1000, 10
 
 
 QUANTIZATIONS = ("int8",)

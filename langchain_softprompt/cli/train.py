@@ -1,115 +1,199 @@
-"""``langchain-softprompt train``: a hard prompt and rows in, a soft-prompt folder out."""
+"""``langchain-softprompt train``: a hard prompt and rows in, a run folder with a soft prompt out."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_softprompt.cli.output import progress_bar, say, show_json
-from langchain_softprompt.errors import InvalidSettingsError
+from langchain_softprompt.cli.output import people
+from langchain_softprompt.cli.training_output import Screen, tell_folds, tell_result
+from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
+
+if TYPE_CHECKING:
+    from langchain_softprompt.soft_prompt import SoftPrompt
 
 _DATA = "Data and prompt"
+_METHOD = "Method"
 _RUN = "Training"
 _RECORD = "Manifest"
+_INTERRUPTED = 130
 
 
 def train(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option(help="Folder of the run; the soft prompt to use is in it, in best/.", rich_help_panel=_DATA)],
     template: Annotated[
-        Path, typer.Option(help="Hard prompt: .json with roles and {fields}, or a text file of instructions.", rich_help_panel=_DATA)
-    ],
-    data: Annotated[Path, typer.Option(help="Training rows, .jsonl or .csv.", rich_help_panel=_DATA)],
-    target: Annotated[str, typer.Option(help="Field of the rows to answer with.", rich_help_panel=_DATA)],
-    output: Annotated[Path, typer.Option(help="Folder to write the soft prompt to.", rich_help_panel=_DATA)],
+        Path | None, typer.Option(help="Hard prompt: .json with roles and {fields}, or a text file of instructions.", rich_help_panel=_DATA)
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Training rows: .jsonl, .csv, .parquet, or a datasets folder.", rich_help_panel=_DATA)
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Field of the rows to answer with.", rich_help_panel=_DATA)] = None,
     model: Annotated[
         str, typer.Option(help="Frozen model: 'embedded', a folder, a .gguf file or a Hub id.", rich_help_panel=_DATA)
     ] = "embedded",
     validation: Annotated[
-        Path | None, typer.Option(help="Rows to choose the best step on; by default a tenth of the data.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="Rows to choose the best step on; by default a tenth of the data.", rich_help_panel=_DATA)
     ] = None,
     input_field: Annotated[str | None, typer.Option("--input", help="Field to read, for a text template.", rich_help_panel=_DATA)] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.", rich_help_panel=_RUN)] = 400,
+    folds: Annotated[
+        int | None, typer.Option(help="Train and judge on so many folds first; 5 under 200 rows, 0 for none.", rich_help_panel=_DATA)
+    ] = None,
+    method: Annotated[str, typer.Option(help="kv-prefix or prompt-tuning.", rich_help_panel=_METHOD)] = "kv-prefix",
+    start: Annotated[str, typer.Option(help="What it starts as: hard-prompt or vocabulary.", rich_help_panel=_METHOD)] = "hard-prompt",
+    start_from: Annotated[str | None, typer.Option(help="Another soft prompt to start as.", rich_help_panel=_METHOD)] = None,
+    residual: Annotated[bool, typer.Option("--residual", help="Through a bypassed network.", rich_help_panel=_METHOD)] = False,  # noqa: FBT002
+    virtual_tokens: Annotated[
+        int | None, typer.Option(help="Length; by default that of the instructions.", rich_help_panel=_METHOD)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; by default five passes over the data.", rich_help_panel=_RUN)] = None,
     batch_size: Annotated[int, typer.Option(help="Rows a step.", rich_help_panel=_RUN)] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_RUN)] = 5e-3,
-    virtual_tokens: Annotated[int | None, typer.Option(help="Length; by default that of the instructions.", rich_help_panel=_RUN)] = None,
-    evaluate_every: Annotated[int, typer.Option(help="Steps between looks at the validation rows.", rich_help_panel=_RUN)] = 50,
-    seed: Annotated[int, typer.Option(help="Seed of the data order.", rich_help_panel=_RUN)] = 0,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate; by default found by trying.", rich_help_panel=_RUN)
+    ] = None,
+    evaluate_every: Annotated[int | None, typer.Option(help="Steps between looks at the validation rows.", rich_help_panel=_RUN)] = None,
+    select: Annotated[str, typer.Option(help="What makes a step the best: exact-match or loss.", rich_help_panel=_RUN)] = "exact-match",
+    patience: Annotated[int, typer.Option(help="Looks without a better step that end the run; 0 for never.", rich_help_panel=_RUN)] = 5,
+    validation_rows: Annotated[int, typer.Option(help="Most validation rows looked at.", rich_help_panel=_RUN)] = 256,
+    max_tokens: Annotated[int, typer.Option(help="Longest row in tokens.", rich_help_panel=_RUN)] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the data order and of what is drawn.", rich_help_panel=_RUN)] = 0,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_RUN)] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.", rich_help_panel=_RUN)] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.", rich_help_panel=_RUN)] = False,  # noqa: FBT002
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the output folder.", rich_help_panel=_RUN)] = False,  # noqa: FBT002
     description: Annotated[str, typer.Option(help="What the soft prompt does.", rich_help_panel=_RECORD)] = "",
     source: Annotated[str, typer.Option(help="Where the data came from.", rich_help_panel=_RECORD)] = "",
     licence: Annotated[str, typer.Option(help="Licence of the data.", rich_help_panel=_RECORD)] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002 - a flag
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002
 ) -> None:
     """Train a soft prompt that starts as your hard prompt; the best step on validation rows is kept.
 
-    Example: langchain-softprompt train --template route.json --data train.jsonl --target label --output prompts/route
+    Example: langchain-softprompt train --template route.json --data train.jsonl --target label --output runs/route
+
+    Killed or stopped: langchain-softprompt train --resume --output runs/route
     """
+    if resume:
+        asked = _recorded(context, output)
+    else:
+        asked = {name: str(value) if isinstance(value, Path) else value for name, value in context.params.items()}
+        for name in ("template", "data", "target"):
+            if asked[name] is None:
+                msg = f"--{name} is missing. A new run needs --template, --data and --target; an old one goes on with --resume."
+                raise InvalidSettingsError(msg)
+    soft_prompt, interrupted = _train(asked, output, resume=resume, overwrite=overwrite)
+    tell_result(output, soft_prompt, as_json=json, interrupted=interrupted)
+    if interrupted:
+        raise typer.Exit(_INTERRUPTED)
+
+
+def _recorded(context: typer.Context, output: Path) -> dict[str, Any]:
+    """What the run was begun with; nothing else may be asked for."""
+    from langchain_softprompt.training import RunFolder
+
+    for name in context.params:
+        given = context.get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE" and name not in {"output", "resume", "json"}:
+            msg = f"--resume goes on with what the run was begun with; leave --{name.replace('_', '-')} out, or start another run."
+            raise InvalidSettingsError(msg)
+    folder = RunFolder.open(output)
+    try:
+        notes = folder.settings().get("notes")
+    finally:
+        folder.close()
+    if not isinstance(notes, dict) or not {"template", "data", "target"} <= set(notes):
+        msg = f"{output} was not begun by this command. Go on with it from Python: train(..., output=..., resume=True)."
+        raise RunFolderError(msg)
+    return notes
+
+
+def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> tuple[SoftPrompt, bool]:
+    import torch
+
     from langchain_softprompt import training
+    from langchain_softprompt.data import hold_out
     from langchain_softprompt.frozen_model import FrozenModel
     from langchain_softprompt.settings import TrainingSettings
+    from langchain_softprompt.soft_prompt import SoftPrompt
 
     settings = TrainingSettings(
-        max_steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        virtual_tokens=virtual_tokens,
-        evaluate_every=evaluate_every,
-        seed=seed,
+        method=asked["method"],
+        start=asked["start"],
+        residual=asked["residual"],
+        virtual_tokens=asked["virtual_tokens"],
+        max_steps=asked["steps"],
+        batch_size=asked["batch_size"],
+        learning_rate=asked["learning_rate"],
+        evaluate_every=asked["evaluate_every"],
+        select_by=asked["select"],
+        patience=asked["patience"] or None,
+        validation_rows=asked["validation_rows"],
+        max_tokens=asked["max_tokens"],
+        seed=asked["seed"],
     )
-    _make_folder(output)
-    prompt = training.HardPrompt.from_file(template, input_field=input_field)
-    fields = [*prompt.fields, target]
-    rows = training.read_rows(data, fields)
-    if validation is None:
-        random.Random(seed).shuffle(rows)
-        share = max(1, len(rows) // 10)
-        watched, rows = rows[:share], rows[share:]
+    if resume:
+        torch.set_num_threads(asked["threads"])
     else:
-        watched = training.read_rows(validation, fields)
-    frozen = FrozenModel.load(model, dtype=dtype, device=device)
-    say(f"{len(rows)} rows to learn from, {len(watched)} to choose the best step on, {steps} steps of {batch_size} rows on {frozen!r}")
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=steps, numbers="")
-
-        def on_step(report: training.StepReport) -> None:
-            numbers = f"loss {report.loss:.3f}  {report.tokens / max(report.seconds, 1e-9):.0f} tokens/s"
-            bar.update(task, completed=report.step, numbers=numbers)
-            if report.validation_loss is not None:
-                mark = "  (best so far)" if report.best else ""
-                say(f"step {report.step}: loss {report.loss:.4f}, validation loss {report.validation_loss:.4f}{mark}")
-
-        soft_prompt = training.train(
+        asked = {
+            **asked,
+            "threads": torch.get_num_threads(),
+            **{name: _absolute(asked[name]) for name in ("template", "data", "validation")},
+        }
+        training.RunFolder.check_free(output, overwrite=overwrite)
+    target = asked["target"]
+    prompt = training.HardPrompt.from_file(asked["template"], input_field=asked["input_field"])
+    fields = [*prompt.fields, target]
+    rows = training.read_rows(asked["data"], fields)
+    watched = training.read_rows(asked["validation"], fields) if asked["validation"] else []
+    few = len(rows) < training.FEW_ROWS and not watched
+    count = asked["folds"] if asked["folds"] is not None else (5 if few else 0)
+    if not watched and not count:
+        rows, watched = hold_out(rows, 0.1, target=target, seed=settings.seed)
+    frozen = FrozenModel.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
+    first = SoftPrompt.load(asked["start_from"]) if asked["start_from"] else None
+    with Screen(frozen) as screen:
+        if count and not watched:
+            settings, asked = _fold_first(frozen, prompt, rows, settings, first, screen, {**asked, "count": count}, resume=resume)
+        made = training.train(
             frozen,
             prompt,
             rows,
             watched,
             target=target,
             settings=settings,
-            description=description,
-            source=source or data.name,
-            licence=licence,
-            on_step=on_step,
+            start_from=first,
+            description=asked["description"],
+            source=asked["source"] or Path(asked["data"]).name,
+            licence=asked["licence"],
+            output=output,
+            resume=resume,
+            overwrite=overwrite,
+            notes=asked,
+            watcher=screen,
         )
-    soft_prompt.save(output)
-    _report(output, soft_prompt.manifest.scores if soft_prompt.manifest else {}, soft_prompt.num_virtual_tokens, as_json=json)
+    folder = training.RunFolder.open(output)
+    state = folder.state()
+    folder.close()
+    return made, state is not None and not state.finished
 
 
-def _make_folder(output: Path) -> None:
-    """Before the training, not after it."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"output: can't make the folder {output}: {error}. Choose another one."
-        raise InvalidSettingsError(msg) from error
+def _fold_first(
+    frozen: Any, prompt: Any, rows: Any, settings: Any, first: Any, screen: Screen, asked: dict[str, Any], *, resume: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Few rows: judge on folds, then train on all of them for as many steps as were best there."""
+    from langchain_softprompt import training
+
+    if resume:
+        return settings.override(**asked["chosen"]), asked
+    people.print(f"{len(rows)} rows are few, so all of them are learned from and {asked['count']} folds say how good that will be.")
+    found = training.cross_validate(
+        frozen, prompt, rows, target=asked["target"], count=asked["count"], settings=settings, start_from=first, watcher=screen
+    )
+    tell_folds(found)
+    chosen = {"max_steps": found.steps, "learning_rate": found.learning_rate}
+    return settings.override(**chosen), {**asked, "chosen": chosen, "folds_exact_match": found.exact_match}
 
 
-def _report(output: Path, scores: dict[str, float], virtual_tokens: int, *, as_json: bool) -> None:
-    size = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
-    if as_json:
-        show_json({"output": str(output), "virtual_tokens": virtual_tokens, "bytes": size, **scores})
-        return
-    before, after = scores.get("initial_validation_loss", 0.0), scores.get("validation_loss", 0.0)
-    say(f"Saved {output}: {virtual_tokens} virtual tokens, {size / 1024:.0f} KiB; validation loss {before:.3f} -> {after:.3f}")
+def _absolute(name: str | None) -> str | None:
+    return str(Path(name).resolve()) if name is not None and Path(name).exists() else name

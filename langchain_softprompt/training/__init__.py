@@ -2,13 +2,41 @@
 
 Files:
     train.py        train(): hard prompt and rows in, SoftPrompt out
-    loop.py         the optimisation: batches, loss, schedule, best step on validation
+    distill.py      distill(): a long hard prompt and texts in, a short SoftPrompt out
+    folds.py        cross_validate(): trained and judged on each part of few rows in turn
+    runs.py         Run: from the first step, or from where a run stands, to its soft prompts
+    loop.py         TrainingLoop: steps, looks at the validation rows, the best step kept
+    learners.py     Learner: keys and values, or rows of embeddings, while they are learned
+    starts.py       what a soft prompt is before its first step
+    objectives.py   what a step makes smaller: write the completions, or say what a teacher says
+    batches.py      the order of the examples
+    sweep.py        the learning rate, found by trying
+    plan.py         Plan: steps, tokens, time and memory before they are spent
+    state.py        TrainingState: where a run stands, in one file
+    run_folder.py   RunFolder: settings, log, state, and the soft prompts of a run
 """
 
 from __future__ import annotations
 
 from langchain_softprompt.data import HardPrompt, read_rows
+from langchain_softprompt.training.folds import FEW_ROWS, CrossValidation, Fold, cross_validate
 from langchain_softprompt.training.loop import StepReport
+from langchain_softprompt.training.plan import Plan
+from langchain_softprompt.training.run_folder import RunFolder
+from langchain_softprompt.training.runs import Nobody, Watcher
 from langchain_softprompt.training.train import train
 
-__all__ = ["HardPrompt", "StepReport", "read_rows", "train"]
+__all__ = [
+    "FEW_ROWS",
+    "CrossValidation",
+    "Fold",
+    "HardPrompt",
+    "Nobody",
+    "Plan",
+    "RunFolder",
+    "StepReport",
+    "Watcher",
+    "cross_validate",
+    "read_rows",
+    "train",
+]

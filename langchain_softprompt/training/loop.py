@@ -1,26 +1,25 @@
-"""The optimisation: batches of like length, loss on completions only, the best step on validation kept."""
+"""The optimisation: steps, looks at the validation rows, the best step kept, a state that can be gone on from."""
 
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from transformers import get_cosine_schedule_with_warmup
 
-from langchain_softprompt.data.examples import Example
+from langchain_softprompt.data import Example
 from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.likelihood import completion_logits, completion_targets
+from langchain_softprompt.likelihood import score_completions
 from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
-
-_BATCHES_A_POOL = 8
+from langchain_softprompt.training.batches import batches
+from langchain_softprompt.training.learners import Learner
+from langchain_softprompt.training.objectives import Objective
+from langchain_softprompt.training.state import TrainingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,9 @@ class StepReport:
         step: Steps done, from 1.
         steps: Steps planned.
         loss: Mean loss per completion token in this step's batch, natural log.
-        validation_loss: The same over the validation rows, when they were looked at in this step.
+        learning_rate: What the step was taken with.
+        validation_loss: The same loss over the validation rows, when they were looked at in this step.
+        validation_exact_match: The share of them whose answer greedy decoding would write exactly.
         best: Whether that was the best so far.
         seconds: Time since the start.
         tokens: Text and completion tokens read since the start.
@@ -40,122 +41,223 @@ class StepReport:
     step: int
     steps: int
     loss: float
+    learning_rate: float
     validation_loss: float | None
+    validation_exact_match: float | None
     best: bool
     seconds: float
     tokens: int
 
 
-@dataclass(slots=True)
-class Outcome:
-    """The best soft prompt of a run and the way there."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at the validation rows.
 
-    key_values: Tensor
-    best_step: int
-    initial_validation_loss: float
-    validation_loss: float
-    steps: int
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-
-
-class PrefixTraining:
-    """Trains keys and values in front of a frozen model.
-
-    Args:
-        model: The frozen model; it must continue from a prefix.
-        initial: Keys and values to start from, ``[virtual_tokens, num_layers, 2, kv_heads, head_dim]``.
-        settings: How to train.
+    Attributes:
+        loss: Mean loss per completion token, natural log.
+        exact_match: Share of rows whose answer greedy decoding would write exactly.
     """
 
-    def __init__(self, model: FrozenModel, initial: Tensor, settings: TrainingSettings) -> None:
+    loss: float
+    exact_match: float
+
+    def beats(self, other: Look, select_by: str) -> bool:
+        """Whether it is better."""
+        if select_by == "loss" or self.exact_match == other.exact_match:
+            return self.loss < other.loss
+        return self.exact_match > other.exact_match
+
+
+class TrainingLoop:
+    """Trains a learner in front of a frozen model.
+
+    The state after a step says all there is to say: who goes on from it, in this process or another, gets the same
+    tensors as who never stopped.
+
+    Args:
+        model: The frozen model.
+        learner: What is learned.
+        objective: What is made smaller.
+        validation: Rows to choose the best step on; with none, the last step counts as the best.
+        settings: How to train.
+        state: Where to go on from; a new one starts.
+    """
+
+    def __init__(
+        self,
+        model: FrozenModel,
+        learner: Learner,
+        objective: Objective,
+        validation: Sequence[Example],
+        settings: TrainingSettings,
+        state: TrainingState,
+    ) -> None:
         self.model = model
+        self.learner = learner
         self.settings = settings
-        self.key_values = torch.nn.Parameter(initial.detach().float().clone().to(model.device))
+        self.state = state
+        self.steps = settings.steps_for(len(objective.examples))
+        self._every = settings.looks_every(self.steps)
+        self._objective = objective
+        self._watched = list(validation)[: settings.validation_rows]
+        self._optimizer = torch.optim.AdamW(learner.parameters.values(), lr=state.learning_rate, weight_decay=0.0)
+        if state.step:
+            self._go_on_from(state)
 
-    def run(
-        self, examples: Sequence[Example], validation: Sequence[Example], on_step: Callable[[StepReport], None] | None = None
-    ) -> Outcome:
-        """Train, and return the keys and values of the step with the lowest validation loss.
+    @property
+    def examples(self) -> Sequence[Example]:
+        """What is learned from."""
+        return self._objective.examples
 
-        An interrupt (Ctrl-C) ends the run early with what it has.
+    def start(self) -> None:
+        """Look at the validation rows before the first step.
 
         Raises:
             FrozenModelError: The loss is not a number before any training.
         """
-        settings = self.settings
-        optimizer = torch.optim.AdamW([self.key_values], lr=settings.learning_rate, weight_decay=0.0)
-        schedule = get_cosine_schedule_with_warmup(optimizer, int(settings.max_steps * settings.warmup_share), settings.max_steps)
-        watched = list(validation)[: settings.validation_rows]
-        first = self.validation_loss(watched)
-        if not math.isfinite(first):
+        look = self.look() if self._watched else Look(0.0, 0.0)
+        if not math.isfinite(look.loss):
             dtype = str(self.model.dtype).removeprefix("torch.")
-            msg = f"{self.model.name} gives a loss of {first} in {dtype} before any training. Load it with dtype='float32'."
+            msg = f"{self.model.name} gives a loss of {look.loss} in {dtype} before any training. Load it with dtype='float32'."
             raise FrozenModelError(msg)
-        outcome = Outcome(self._snapshot(), 0, first, first, 0)
-        start, tokens = time.perf_counter(), 0
-        batches = _batches(examples, settings.batch_size, random.Random(settings.seed))
-        try:
-            for step in range(1, settings.max_steps + 1):
-                batch = next(batches)
-                loss = self._loss(batch)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_([self.key_values], settings.clip_norm)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                tokens += sum(len(example) for example in batch)
-                outcome.steps = step
-                outcome.losses.append(loss.item())
-                looked = self._look(step, watched, outcome)
-                outcome.seconds = time.perf_counter() - start
-                if on_step:
-                    on_step(StepReport(step, settings.max_steps, loss.item(), looked, outcome.best_step == step, outcome.seconds, tokens))
-        except KeyboardInterrupt:
-            pass
-        return outcome
+        state = self.state
+        state.initial = state.best = (look.loss, look.exact_match)
+        state.keep("best", dict(self.learner.parameters))
+        self._keep()
 
-    def _look(self, step: int, watched: Sequence[Example], outcome: Outcome) -> float | None:
-        if step % self.settings.evaluate_every and step != self.settings.max_steps:
-            return None
-        loss = self.validation_loss(watched)
-        if loss < outcome.validation_loss:
-            outcome.key_values, outcome.best_step, outcome.validation_loss = self._snapshot(), step, loss
-        return loss
+    def run(self, on_step: Callable[[StepReport], None] | None = None, *, until: int | None = None) -> None:
+        """Take steps up to the last one, or to another; Ctrl-C, too, leaves the state as the last whole step left it."""
+        state = self.state
+        last = min(self.steps, until or self.steps)
+        order = batches(self._objective.examples, self.settings.batch_size, self.settings.seed, done=state.step)
+        while state.step < last and not state.finished:
+            began = time.perf_counter()
+            rows = next(order)
+            loss, rate = self._step(rows)
+            step = state.step + 1
+            look = self.look() if self._watched and (step % self._every == 0 or step == self.steps) else None
+            self._commit(rows, loss, look, time.perf_counter() - began)
+            if on_step:
+                on_step(self._report(loss, rate, look))
+        if state.step == self.steps and not state.finished:
+            state.finished = "all steps done"
 
-    @torch.no_grad()
-    def validation_loss(self, examples: Sequence[Example]) -> float:
-        """Mean loss per completion token over `examples`, natural log."""
-        total, count = 0.0, 0
-        by_length = sorted(examples, key=len)
-        for at in range(0, len(by_length), self.settings.batch_size):
-            batch = by_length[at : at + self.settings.batch_size]
-            tokens = sum(len(example.completion) for example in batch)
-            total += self._loss(batch).item() * tokens
-            count += tokens
-        return total / max(count, 1)
+    def look(self) -> Look:
+        """Look at the validation rows."""
+        with torch.no_grad():
+            scores = score_completions(self.model, self.learner.prefix(), self._watched, batch_size=self.settings.batch_size)
+        return look_at([score.total for score in scores], [len(score.log_probs) for score in scores], [score.is_greedy for score in scores])
 
-    def _snapshot(self) -> Tensor:
-        return self.key_values.detach().cpu().clone()
+    def loss(self, rows: Sequence[int], prefix: KVPrefix | None = None) -> torch.Tensor:
+        """Loss of some examples, with gradients."""
+        return self._objective.loss(prefix or self.learner.prefix(), rows)
 
-    def _loss(self, batch: Sequence[Example]) -> Tensor:
-        """Cross-entropy over the completions, with the very prefix that serving starts from."""
-        prefix = KVPrefix(self.key_values.shape[0], self._layers())
-        logits = completion_logits(self.model, prefix, batch)
-        return cross_entropy(logits.float(), completion_targets(self.model, batch))
+    def _step(self, rows: Sequence[int]) -> tuple[float, float]:
+        rate = self._rate(self.state.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        loss = self.loss(rows)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learner.parameters.values(), self.settings.clip_norm)
+        with _uninterrupted():
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+        return loss.item(), rate
 
-    def _layers(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        by_layer = self.key_values.to(self.model.dtype).permute(1, 2, 3, 0, 4)
-        return tuple((layer[0], layer[1]) for layer in by_layer)
+    def _rate(self, done: int) -> float:
+        """Linear warm-up, then half a cosine to 0."""
+        warm = int(self.steps * self.settings.warmup_share)
+        if done < warm:
+            return self.state.learning_rate * (done + 1) / warm
+        return self.state.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - warm) / max(1, self.steps - warm)))
+
+    def _commit(self, rows: Sequence[int], loss: float, look: Look | None, seconds: float) -> None:
+        with _uninterrupted():
+            state = self.state
+            state.step += 1
+            state.tokens += sum(len(self._objective.examples[row]) for row in rows)
+            state.seconds += seconds
+            state.losses.append(loss)
+            self._keep()
+            if not self._watched:
+                state.best_step = state.step
+                state.keep("best", dict(self.learner.parameters))
+            if look is None:
+                return
+            if look.beats(Look(*state.best), self.settings.select_by):
+                state.best_step, state.best, state.looks_since_best = state.step, (look.loss, look.exact_match), 0
+                state.keep("best", dict(self.learner.parameters))
+            else:
+                state.looks_since_best += 1
+                if self.settings.patience is not None and state.looks_since_best >= self.settings.patience:
+                    state.finished = f"no better step in {state.looks_since_best} looks"
+
+    def _keep(self) -> None:
+        parameters = self.learner.parameters
+        self.state.keep("parameter", dict(parameters))
+        moments = {name: self._optimizer.state[parameter] for name, parameter in parameters.items() if self._optimizer.state[parameter]}
+        self.state.keep("moment", {name: held["exp_avg"] for name, held in moments.items()})
+        self.state.keep("square", {name: held["exp_avg_sq"] for name, held in moments.items()})
+
+    def _go_on_from(self, state: TrainingState) -> None:
+        load(self.learner, state, "parameter")
+        moments, squares = state.part("moment"), state.part("square")
+        for name, parameter in self.learner.parameters.items():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": moments[name].to(parameter.device).clone(),
+                "exp_avg_sq": squares[name].to(parameter.device).clone(),
+            }
+
+    def _report(self, loss: float, rate: float, look: Look | None) -> StepReport:
+        state = self.state
+        return StepReport(
+            step=state.step,
+            steps=self.steps,
+            loss=loss,
+            learning_rate=rate,
+            validation_loss=look.loss if look else None,
+            validation_exact_match=look.exact_match if look else None,
+            best=look is not None and state.best_step == state.step,
+            seconds=state.seconds,
+            tokens=state.tokens,
+        )
 
 
-def _batches(examples: Sequence[Example], size: int, order: random.Random) -> Iterator[list[Example]]:
-    """Endless batches: each pass over the data is shuffled, and examples of like length travel together."""
-    while True:
-        shuffled = list(examples)
-        order.shuffle(shuffled)
-        for at in range(0, len(shuffled), size * _BATCHES_A_POOL):
-            pool = sorted(shuffled[at : at + size * _BATCHES_A_POOL], key=len)
-            batches = [pool[start : start + size] for start in range(0, len(pool), size)]
-            order.shuffle(batches)
-            yield from batches
+def look_at(totals: Sequence[float], sizes: Sequence[int], greedy: Sequence[bool]) -> Look:
+    """Mean loss per token and share of exact rows, from log-probabilities of whole completions."""
+    return Look(-math.fsum(totals) / max(sum(sizes), 1), sum(greedy) / max(len(greedy), 1))
+
+
+def load(learner: Learner, state: TrainingState, kind: str) -> None:
+    """Put tensors of a state into a learner: ``"parameter"`` for the last step, ``"best"`` for the best."""
+    held = state.part(kind)
+    with torch.no_grad():
+        for name, parameter in learner.parameters.items():
+            parameter.copy_(held[name])
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of what must not be left half done; only the main thread is ever interrupted."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            before(pressed[0], None)
+
+
+__all__ = ["Look", "StepReport", "TrainingLoop", "load", "look_at"]

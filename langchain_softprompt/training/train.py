@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+import transformers
 
 from langchain_softprompt import __version__
-from langchain_softprompt.data.examples import instruction_ids, make_examples
-from langchain_softprompt.data.hard_prompt import HardPrompt
-from langchain_softprompt.errors import FrozenModelError, InvalidSettingsError
+from langchain_softprompt.data import Example, HardPrompt, digest_rows, make_examples
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.prefix import TokenIds, compile_segments
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt
-from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS, PrefixTuning
-from langchain_softprompt.training.loop import Outcome, PrefixTraining, StepReport
+from langchain_softprompt.training.loop import StepReport
+from langchain_softprompt.training.objectives import Completions
+from langchain_softprompt.training.run_folder import RunFolder
+from langchain_softprompt.training.runs import Nobody, Run, Watcher
+from langchain_softprompt.training.starts import new_learner
 
 Rows = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a manifest says that no run can find out.
+
+    Attributes:
+        description: What the soft prompt does, in a sentence.
+        source: Where the data came from.
+        licence: The data's licence.
+    """
+
+    description: str = ""
+    source: str = ""
+    licence: str = ""
 
 
 def train(
@@ -33,111 +49,206 @@ def train(
     *,
     target: str,
     settings: TrainingSettings | None = None,
+    start_from: SoftPrompt | None = None,
     description: str = "",
     source: str = "",
     licence: str = "",
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    notes: Mapping[str, Any] | None = None,
+    keep: Literal["best", "last"] = "best",
     on_step: Callable[[StepReport], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> SoftPrompt:
-    """Train a KV prefix that starts as the hard prompt's own keys and values.
+    """Train a soft prompt that starts as the hard prompt and is kept at its best step.
 
-    Training therefore starts at the hard prompt's quality; the step with the lowest validation loss is kept, so on
-    those rows it never ends below it. (Cartridges, Eyuboglu et al. 2025, arXiv:2506.06266; prefix tuning, Li and
-    Liang 2021, arXiv:2101.00190.)
+    With the default method it starts as the hard prompt's own keys and values, so training starts at the hard prompt's
+    quality, and on the validation rows it never ends below it. (Cartridges, Eyuboglu et al. 2025, arXiv:2506.06266;
+    prefix tuning, Li and Liang 2021, arXiv:2101.00190.)
 
     Args:
-        model: The frozen model; only the prefix is learned.
+        model: The frozen model; only the soft prompt is learned.
         hard_prompt: The template to start from. Its instructions become the soft prompt; the messages after them are
             sent with it.
         rows: Training rows.
-        validation: Rows to choose the best step on; keep them apart from the rows you report scores on.
+        validation: Rows to choose the best step on; keep them apart from the rows you report scores on. With none, the
+            last step is taken.
         target: The field to answer with.
         settings: How to train.
+        start_from: Another soft prompt to start as, instead of the hard prompt.
         description: What it does, for the manifest.
         source: Where the data came from, for the manifest.
         licence: The data's licence, for the manifest.
+        output: Folder of the run; ``None`` writes nothing.
+        resume: Go on with the run in `output`. A run that was killed at any moment ends with the tensors it would have
+            ended with, on the same machine and number of threads.
+        overwrite: Replace what is in `output`.
+        notes: Anything to keep with the run's settings, for instance where the data lay.
+        keep: Which soft prompt to return; a folder gets both.
         on_step: Called after each step.
+        watcher: Told of the plan, of learning rates tried and of each step.
 
     Returns:
-        A soft prompt of PEFT type ``PREFIX_TUNING``, stored in float16 where every number fits.
+        The best soft prompt, of PEFT type ``PREFIX_TUNING`` (stored in float16 where every number fits) or
+        ``PROMPT_TUNING``.
 
     Raises:
         TrainingDataError: A row can't be used.
-        FrozenModelError: The model can't continue from a prefix, or its keys and values don't fit PEFT's format.
-        InvalidSettingsError: More virtual tokens are asked for than the instructions have.
+        FrozenModelError: The model can't be trained on by this method.
+        InvalidSettingsError: The soft prompt to start from does not fit the settings.
+        RunFolderError: The folder can't be used, or was begun with something else.
     """
     settings = settings or TrainingSettings()
-    if model.packed:
-        msg = (
-            f"{model.name} was loaded with weights laid out for serving, which have no gradients. Load it without packed and quantization."
-        )
-        raise FrozenModelError(msg)
-    if not model.reuses_prefix:
-        msg = f"{model.name} can't continue from keys and values (its load-time self-test failed), so a KV prefix can't be trained on it."
-        raise FrozenModelError(msg)
+    about = About(description, source, licence)
+    start = partial(new_learner, model, hard_prompt, settings, start_from=start_from)
+    start()  # Refuses what can't be trained before the data is read.
     examples = make_examples(model, hard_prompt, rows, target, max_tokens=settings.max_tokens, source=source or "training data")
-    watched = make_examples(model, hard_prompt, validation, target, max_tokens=settings.max_tokens, source="validation data")
-    training = PrefixTraining(model, _initial_key_values(model, hard_prompt, settings), settings)
-    outcome = training.run(examples, watched, on_step)
-    stored = _storable(outcome.key_values)
-    manifest = Manifest(
-        description=description,
-        base_model=BaseModelRecord(id=model.name, revision=model.revision, fingerprint=model.fingerprint),
-        method="kv-prefix",
-        hard_prompt=list(hard_prompt.messages),
-        input_messages=list(hard_prompt.inputs),
-        drop_default_system=True,
-        training=_facts(settings, outcome),
-        seeds=[settings.seed],
-        data=DataRecord(
-            digest=_digest(rows),
-            rows=len(rows),
-            validation_rows=min(len(watched), settings.validation_rows),
-            source=source,
-            licence=licence,
-        ),
-        scores={"validation_loss": outcome.validation_loss, "initial_validation_loss": outcome.initial_validation_loss},
-        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        package_version=__version__,
+    watched = checked_validation(model, hard_prompt, validation, target, settings)
+    identity = run_identity(model, hard_prompt, rows, validation, target=target, settings=settings, start_from=start_from)
+    folder = run_folder(output, identity, notes, resume=resume, overwrite=overwrite)
+    record = Records(model, hard_prompt, rows, target, about, method=settings.method, start_from=start_from)
+    run = Run(
+        model,
+        start,
+        Completions(model, examples),
+        watched,
+        settings,
+        record.finish,
+        folder,
+        watcher or (_Steps(on_step) if on_step else Nobody()),
     )
-    virtual, layers, _, heads, dim = stored.shape
-    config = PrefixTuning(
-        peft_type="PREFIX_TUNING",
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=model.name,
-        num_virtual_tokens=virtual,
-        num_layers=layers,
-        num_attention_heads=heads,
-        token_dim=heads * dim,
-    )
-    return SoftPrompt(config, {EMBEDDINGS: stored.reshape(virtual, -1)}, manifest=manifest)
+    try:
+        made = run.execute()
+        return made.best if keep == "best" else made.last
+    finally:
+        if folder is not None:
+            folder.close()
 
 
-def _initial_key_values(model: FrozenModel, hard_prompt: HardPrompt, settings: TrainingSettings) -> Tensor:
-    ids = instruction_ids(model, hard_prompt)
-    length = settings.virtual_tokens or len(ids)
-    if length > len(ids):
-        msg = f"virtual_tokens: expected at most {len(ids)}, the length of the instructions it starts from, found {length}."
-        raise InvalidSettingsError(msg)
-    if len(set(model.key_value_shapes)) > 1 or any(key != value for _, key, value in model.key_value_shapes):
-        msg = f"The layers of {model.name} hold keys and values of different shapes, and PEFT's format has one shape for all."
-        raise FrozenModelError(msg)
-    prefix = compile_segments(model, [TokenIds(ids[:length])])
-    layers = [torch.stack([key.transpose(0, 1), value.transpose(0, 1)], dim=1) for key, value in prefix.layers]
-    return torch.stack(layers, dim=1).clone()
+def checked_validation(model: FrozenModel, hard_prompt: HardPrompt, rows: Rows, target: str, settings: TrainingSettings) -> list[Example]:
+    """Validation rows as examples; none are none."""
+    if not rows:
+        return []
+    return make_examples(model, hard_prompt, rows, target, max_tokens=settings.max_tokens, source="validation data")
 
 
-def _storable(key_values: Tensor) -> Tensor:
-    """Half the file where float16 holds every number."""
-    half = key_values.to(torch.float16)
-    return half if bool(torch.isfinite(half).all()) else key_values
+def run_folder(
+    output: str | Path | None, identity: Mapping[str, Any], notes: Mapping[str, Any] | None, *, resume: bool, overwrite: bool
+) -> RunFolder | None:
+    """The folder to write to: new, or one to go on in."""
+    if output is None:
+        return None
+    if not resume:
+        return RunFolder.create(output, {**identity, "notes": dict(notes or {})}, overwrite=overwrite)
+    folder = RunFolder.open(output)
+    try:
+        folder.check_same(identity)
+    except Exception:
+        folder.close()
+        raise
+    return folder
 
 
-def _facts(settings: TrainingSettings, outcome: Outcome) -> dict[str, bool | int | float | str | None]:
-    return {**asdict(settings), "best_step": outcome.best_step, "steps_done": outcome.steps, "seconds": round(outcome.seconds, 1)}
+def run_identity(
+    model: FrozenModel,
+    hard_prompt: HardPrompt,
+    rows: Rows,
+    validation: Rows,
+    *,
+    target: str,
+    settings: TrainingSettings,
+    start_from: SoftPrompt | None,
+    **more: Any,
+) -> dict[str, Any]:
+    """What must be the same for a run to be gone on with."""
+    return {
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "hard_prompt": [message.model_dump() for message in hard_prompt.messages],
+        "target": target,
+        "data": digest_rows(rows),
+        "validation": digest_rows(validation),
+        "start_from": start_from.content_hash if start_from is not None else None,
+        "settings": asdict(settings),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        **more,
+    }
 
 
-def _digest(rows: Rows) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(dict(row), sort_keys=True, ensure_ascii=False).encode() + b"\n")
-    return digest.hexdigest()
+@dataclass(slots=True)
+class Records:
+    """What is written down about a soft prompt when it is done."""
+
+    model: FrozenModel
+    hard_prompt: HardPrompt
+    rows: Rows
+    target: str
+    about: About
+    method: str
+    start_from: SoftPrompt | None = None
+
+    def finish(self, soft_prompt: SoftPrompt, run: Run) -> SoftPrompt:
+        """Give a soft prompt its manifest, with scores of it as it is stored."""
+        look = run.stored_look(soft_prompt)
+        manifest = Manifest(
+            description=self.about.description,
+            base_model=BaseModelRecord(id=self.model.name, revision=self.model.revision, fingerprint=self.model.fingerprint),
+            method=self.method,
+            hard_prompt=list(self.hard_prompt.messages),
+            input_messages=list(self.hard_prompt.inputs),
+            drop_default_system=True,
+            training={**facts(run), "target": self.target, "init": self._init(run)},
+            seeds=[run.settings.seed],
+            data=DataRecord(
+                digest=digest_rows(self.rows),
+                rows=len(self.rows),
+                validation_rows=min(len(run.validation), run.settings.validation_rows),
+                source=self.about.source,
+                licence=self.about.licence,
+            ),
+            scores={
+                "validation_loss": look.loss,
+                "validation_exact_match": look.exact_match,
+                "initial_validation_loss": run.state.initial[0],
+                "initial_validation_exact_match": run.state.initial[1],
+            }
+            if run.validation
+            else {},
+            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            package_version=__version__,
+        )
+        return SoftPrompt(soft_prompt.config, soft_prompt.tensors, manifest=manifest)
+
+    def _init(self, run: Run) -> str:
+        return f"soft-prompt {self.start_from.content_hash}" if self.start_from is not None else run.settings.start
+
+
+def facts(run: Run) -> dict[str, bool | int | float | str | None]:
+    """Settings and facts of a run, for the manifest."""
+    state = run.state
+    done = {
+        "learning_rate": state.learning_rate,
+        "max_steps": run.settings.steps_for(len(run.objective.examples)),
+        "best_step": state.best_step,
+        "steps_done": state.step,
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 1),
+    }
+    return {**asdict(run.settings), **done}
+
+
+class _Steps(Nobody):
+    """Only the steps matter; a plan would cost two of them."""
+
+    def __init__(self, on_step: Callable[[StepReport], None]) -> None:
+        self._on_step = on_step
+
+    def on_step(self, report: StepReport) -> None:
+        self._on_step(report)
+
+
+__all__ = ["About", "Records", "train"]

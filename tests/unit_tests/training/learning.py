@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import cross_entropy
 
-from langchain_softprompt.data.examples import Example, make_examples
+from langchain_softprompt.data import Example, HardPrompt, make_examples
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
-from langchain_softprompt.training import HardPrompt
-from langchain_softprompt.training.loop import PrefixTraining
-from langchain_softprompt.training.train import _initial_key_values
+from langchain_softprompt.training.loop import TrainingLoop
+from langchain_softprompt.training.objectives import Completions
+from langchain_softprompt.training.starts import new_learner
+from langchain_softprompt.training.state import TrainingState
 
 INSTRUCTIONS = "Say where the animal lives."
 PROMPT = HardPrompt.from_pairs([("system", INSTRUCTIONS), ("human", "Animal: {text}")])
@@ -27,12 +28,17 @@ VALIDATION = [{"text": "pig", "label": "farm"}, {"text": "cod", "label": "sea"},
 
 
 def examples(model: FrozenModel, rows: list[dict[str, str]]) -> list[Example]:
-    return make_examples(model, PROMPT, rows, "label", max_tokens=512, source="rows")
+    return make_examples(model, PROMPT, rows, "label", max_tokens=512, source="rows") if rows else []
 
 
-def training(model: FrozenModel, **changes: object) -> PrefixTraining:
-    settings = TrainingSettings(batch_size=2).override(**changes)
-    return PrefixTraining(model, _initial_key_values(model, PROMPT, settings), settings)
+def training(
+    model: FrozenModel, rows: list[dict[str, str]] = ROWS, validation: list[dict[str, str]] = VALIDATION, **changes: object
+) -> TrainingLoop:
+    """A loop before its first look; chosen by loss, never ended early, unless told otherwise."""
+    settings = TrainingSettings(batch_size=2, learning_rate=5e-3, max_steps=50, select_by="loss", patience=None).override(**changes)
+    state = TrainingState(learning_rate=settings.learning_rate or 0.0)
+    objective = Completions(model, examples(model, rows))
+    return TrainingLoop(model, new_learner(model, PROMPT, settings), objective, examples(model, validation), settings, state)
 
 
 @torch.no_grad()
