@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from langchain_softprompt.cli.distill import distill
+from langchain_softprompt.cli.evaluate import evaluate
 from langchain_softprompt.cli.output import show_error
 from langchain_softprompt.cli.train import train
 from langchain_softprompt.errors import SoftPromptError
@@ -24,6 +26,8 @@ def _root() -> None:
 
 
 app.command("train")(train)
+app.command("distill")(distill)
+app.command("evaluate")(evaluate)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from langchain_softprompt.cli.output import people, progress_bar, say, show_json
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from langchain_softprompt.frozen_model import FrozenModel
     from langchain_softprompt.soft_prompt import SoftPrompt
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Screen:
     """A watcher of runs that shows them to people; silent bars where stderr is no terminal, lines all the same."""
 
-    def __init__(self, model: FrozenModel) -> None:
+    def __init__(self, model: FrozenModel, bar: Progress | None = None) -> None:
         self._model = model
-        self._bar = progress_bar()
+        self._bar = bar or progress_bar()
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:

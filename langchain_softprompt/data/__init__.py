@@ -2,14 +2,31 @@
 
 Files:
     rows.py         JSONL and CSV files, checked line by line
+    splits.py       rows in parts that are alike: held out, folds
     hard_prompt.py  HardPrompt: a chat prompt template, its instructions and what is sent after them
+    splits.py       rows to keep apart: a held-out share, folds
     examples.py     a row and a template become token ids: text read, completion learned
 """
 
 from __future__ import annotations
 
-from langchain_softprompt.data.examples import Example, instruction_ids, make_examples
+from langchain_softprompt.data.examples import Example, example_of, instruction_ids, make_examples
 from langchain_softprompt.data.hard_prompt import HardPrompt, fill
-from langchain_softprompt.data.rows import Row, read_rows
+from langchain_softprompt.data.rows import Row, check_rows, digest_rows, read_rows
+from langchain_softprompt.data.splits import folds, hold_out, is_classification
 
-__all__ = ["Example", "HardPrompt", "Row", "fill", "instruction_ids", "make_examples", "read_rows"]
+__all__ = [
+    "Example",
+    "HardPrompt",
+    "Row",
+    "check_rows",
+    "digest_rows",
+    "example_of",
+    "fill",
+    "folds",
+    "hold_out",
+    "instruction_ids",
+    "is_classification",
+    "make_examples",
+    "read_rows",
+]

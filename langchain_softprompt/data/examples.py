@@ -48,7 +48,7 @@ def make_examples(
     examples = []
     for number, row in enumerate(rows, start=1):
         _check_row(row, [*prompt.fields, target], number, source)
-        example = _example(_tokenizer(model), model.eos_token_ids, fill(prompt.inputs, row), row[target])
+        example = example_of(model, fill(prompt.inputs, row), row[target])
         if len(example) > max_tokens:
             raise TrainingDataError(
                 source, None, f"row {number} takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
@@ -92,12 +92,24 @@ def _tokenizer(model: FrozenModel) -> PreTrainedTokenizerBase:
     return model.tokenizer
 
 
-def _example(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], messages: list[dict[str, Any]], target: str) -> Example:
-    text = render_chat(tokenizer, messages, drop_default_system=True)
-    answered = [*messages, {"role": "assistant", "content": target}]
-    whole = render_chat(tokenizer, answered, drop_default_system=True, add_generation_prompt=False)
+def example_of(model: FrozenModel, messages: Sequence[Mapping[str, Any]], answer: str, *, drop_default_system: bool = True) -> Example:
+    """Render chat messages and the answer to them, as they are rendered when a soft prompt is served.
+
+    Args:
+        model: The frozen model; it has an end-of-sequence token.
+        messages: The chat up to where the assistant speaks.
+        answer: What it says.
+        drop_default_system: As in `render_chat`.
+
+    Raises:
+        ChatTemplateError: The model's chat template refuses the messages.
+    """
+    tokenizer, ends = _tokenizer(model), model.eos_token_ids
+    text = render_chat(tokenizer, messages, drop_default_system=drop_default_system)
+    answered = [*messages, {"role": "assistant", "content": answer}]
+    whole = render_chat(tokenizer, answered, drop_default_system=drop_default_system, add_generation_prompt=False)
     # Some templates write an answered turn another way than they open one.
-    completion = whole[len(text) :] if whole[: len(text)] == text else _plain_ids(tokenizer, target)
+    completion = whole[len(text) :] if whole[: len(text)] == text else _plain_ids(tokenizer, answer)
     stop = next((at for at, token in enumerate(completion) if token in ends), None)
     completion = [*completion, *ends[:1]] if stop is None else completion[: stop + 1]
     return Example(tuple(text), tuple(completion))

@@ -91,7 +91,11 @@ class HardPrompt:
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields the template asks for, in order."""
-        return tuple(dict.fromkeys(name for message in self.messages for name in _fields(message.template, self.name)))
+        return tuple(dict.fromkeys(name for message in self.messages for name in self.fields_of(message)))
+
+    def fields_of(self, message: TemplateMessage) -> list[str]:
+        """Names of the fields that one of its messages asks for."""
+        return _fields(message.template, self.name)
 
 
 def fill(messages: Sequence[TemplateMessage], row: Mapping[str, str]) -> list[dict[str, str]]:

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langchain_softprompt.errors import TrainingDataError
+from langchain_softprompt.errors import MissingExtraError, TrainingDataError
 
 Row = dict[str, str]
 _ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
 _EXTRA = "\0extra"
+_HUB_DATASET = "datasets:"
 
 
 def read_rows(file: str | Path, fields: Sequence[str]) -> list[Row]:
-    """Read a ``.jsonl`` or ``.csv`` file; every row must have every field in `fields`, as text that is not empty.
+    """Read rows; every row must have every field in `fields`, as text that is not empty.
+
+    Args:
+        file: A ``.jsonl`` or ``.csv`` file; or, with the extra ``datasets``, a ``.parquet`` file, a folder that
+            ``Dataset.save_to_disk`` wrote, or ``datasets:org/name[:split]`` on the Hub.
+        fields: Names of the fields.
 
     Raises:
         TrainingDataError: The file can't be read, or a line is wrong; the error names it.
+        MissingExtraError: The library ``datasets`` is needed and not installed.
     """
     path = Path(file)
+    if path.is_dir() or path.suffix == ".parquet" or str(file).startswith(_HUB_DATASET):
+        return check_rows(_dataset(str(file)), fields, str(file))
     readers = {".jsonl": _json_lines, ".csv": _csv_lines}
     reader = readers.get(path.suffix)
     if reader is None:
-        raise TrainingDataError(str(path), None, f"expected a .jsonl or .csv file, found {path.suffix or 'no ending'!r}.")
+        raise TrainingDataError(
+            str(path), None, f"expected a .jsonl, .csv or .parquet file, or the folder of a dataset, found {path.suffix or 'no ending'!r}."
+        )
     rows = []
     try:
         for line, content in reader(path):
@@ -34,6 +46,53 @@ def read_rows(file: str | Path, fields: Sequence[str]) -> list[Row]:
         raise TrainingDataError(str(path), None, f"can't be read: {error}.") from error
     if not rows:
         raise TrainingDataError(str(path), None, "holds no rows.")
+    return rows
+
+
+def check_rows(rows: Iterable[Mapping[str, Any]], fields: Sequence[str], source: str = "data") -> list[Row]:
+    """Check rows from anywhere, a `datasets.Dataset` for instance, as `read_rows` checks those of a file.
+
+    Args:
+        rows: The rows; other fields are left out.
+        fields: What every row must have, as text that is not empty.
+        source: Where they came from, for error messages.
+
+    Raises:
+        TrainingDataError: A row is wrong; the error names it, counted from 1.
+    """
+    checked = [{field: _text(Path(source), line, dict(row), field) for field in fields} for line, row in enumerate(rows, start=1)]
+    if not checked:
+        raise TrainingDataError(source, None, "holds no rows.")
+    return checked
+
+
+def digest_rows(rows: Iterable[Mapping[str, str]]) -> str:
+    """SHA-256 over rows, whatever the order of their fields."""
+    made = hashlib.sha256()
+    for row in rows:
+        made.update(json.dumps(dict(row), sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return made.hexdigest()
+
+
+def _dataset(name: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        import datasets
+    except ImportError as error:
+        msg = f"{name}: reading it needs the library datasets. Install it: pip install 'langchain-softprompt[datasets]'."
+        raise MissingExtraError(msg) from error
+    try:
+        if name.startswith(_HUB_DATASET):
+            repository, _, split = name.removeprefix(_HUB_DATASET).partition(":")
+            loaded: Any = datasets.load_dataset(repository, split=split or "train")
+        elif Path(name).is_dir():
+            loaded = datasets.load_from_disk(name)
+        else:
+            loaded = datasets.Dataset.from_parquet(name)
+    except Exception as error:  # Whatever pyarrow, fsspec or the Hub raise.
+        raise TrainingDataError(name, None, f"can't be read as a dataset: {error}") from error
+    if isinstance(loaded, Mapping):
+        raise TrainingDataError(name, None, f"holds several splits: {', '.join(map(str, loaded))}. Name the folder of one of them.")
+    rows: Iterable[Mapping[str, Any]] = loaded
     return rows
 
 

@@ -15,6 +15,7 @@ from langchain_softprompt.engine.request import Request
 from langchain_softprompt.engine.worker import Worker
 from langchain_softprompt.errors import ContextLengthError, RequestError
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.sampling import Constraint
 from langchain_softprompt.settings import EngineLimits, GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -82,6 +83,7 @@ class Engine:
         soft_prompt: SoftPrompt | None = None,
         settings: GenerationSettings | None = None,
         allow_other_model: bool = False,
+        constraint: Constraint | None = None,
     ) -> Generation:
         """Queue a request and return at once.
 
@@ -90,6 +92,7 @@ class Engine:
             soft_prompt: What stands before the text; ``None`` for the bare frozen model.
             settings: How to generate.
             allow_other_model: Take a soft prompt that was made for another model, if its shapes fit.
+            constraint: What the answer may be, for instance `sampling.Choices`; ``None`` for anything.
 
         Raises:
             RequestError: There are no tokens, or ids the model does not know, or an argument is of another type.
@@ -105,7 +108,7 @@ class Engine:
         self._budget.check_alone(virtual_tokens + len(ids) + settings.max_new_tokens)
         generation = Generation(prompt_tokens=len(ids), virtual_tokens=virtual_tokens)
         stop_ids = frozenset(self._model.eos_token_ids) | frozenset(settings.stop_token_ids)
-        request = Request(ids, soft_prompt, allow_other_model, settings, stop_ids, generation)
+        request = Request(ids, soft_prompt, allow_other_model, settings, stop_ids, generation, constraint)
         generation.on_cancel = partial(self._withdraw, request)
         self._worker.submit(request)
         return generation
@@ -117,12 +120,15 @@ class Engine:
         soft_prompt: SoftPrompt | None = None,
         settings: GenerationSettings | None = None,
         allow_other_model: bool = False,
+        constraint: Constraint | None = None,
     ) -> TokenStream:
         """Queue a request and return an iterator over its tokens; closing or dropping the iterator cancels it.
 
         Arguments and errors are those of `submit`.
         """
-        return TokenStream(self.submit(token_ids, soft_prompt=soft_prompt, settings=settings, allow_other_model=allow_other_model))
+        return TokenStream(
+            self.submit(token_ids, soft_prompt=soft_prompt, settings=settings, allow_other_model=allow_other_model, constraint=constraint)
+        )
 
     def cancel(self, generation: Generation) -> None:
         """End a request; nothing happens when it has ended."""

@@ -26,8 +26,8 @@ class GenerationResult:
 
     Attributes:
         token_ids: What was generated, without the token that ended it.
-        finish_reason: ``"stop"`` at an end-of-sequence or stop token, ``"length"`` at ``max_new_tokens``,
-            ``"cancelled"`` when the caller cancelled or the engine closed.
+        finish_reason: ``"stop"`` at an end-of-sequence or stop token, or where a constraint lets nothing follow,
+            ``"length"`` at ``max_new_tokens``, ``"cancelled"`` when the caller cancelled or the engine closed.
         prompt_tokens: Tokens of text read.
         virtual_tokens: Length of the soft prompt.
         cached_tokens: How many of the virtual tokens and of the text were not read, as their keys and values were

@@ -132,7 +132,8 @@ class Reader:
         return len(head) == reach and leader.token_ids[:reach] == head
 
     def _start(self, request: Request) -> Prefill:
-        request.sampler = Sampler(request.settings, request.token_ids)
+        constraint = request.constraint.start(request.stop_ids) if request.constraint is not None else None
+        request.sampler = Sampler(request.settings, request.token_ids, constraint)
         prompt, allow = request.soft_prompt, request.allow_other_model
         found = self._prefixes.find(prompt, request.token_ids, allow_other_model=allow)
         request.generation.cached_tokens = found.virtual_tokens + found.text_tokens

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from langchain_softprompt.decode import Prefill
 from langchain_softprompt.engine.generation import Generation
 from langchain_softprompt.prefix import KVPrefix, SoftName, soft_name
-from langchain_softprompt.sampling import Sampler
+from langchain_softprompt.sampling import Constraint, Sampler
 from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -28,6 +28,7 @@ class Request:
         soft_name: What tells its soft prompt from others.
         stop_ids: Tokens that end the answer.
         generation: The caller's handle.
+        constraint: What its answer may be; ``None`` for anything.
         sampler: Picks the tokens; made at prefill, so that waiting costs no memory.
         prefill: Its prompt while it is being read.
         soft: Its compiled soft prompt, once there is one.
@@ -40,6 +41,7 @@ class Request:
     settings: GenerationSettings
     stop_ids: frozenset[int]
     generation: Generation
+    constraint: Constraint | None = None
     sampler: Sampler = field(init=False)
     prefill: Prefill | None = None
     soft: KVPrefix | None = None

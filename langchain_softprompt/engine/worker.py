@@ -181,7 +181,10 @@ class Worker:
             self._complete(request, "stop")
             return
         request.last_token = token
-        if request.generation.push(token) >= request.settings.max_new_tokens:
+        count = request.generation.push(token)
+        if request.sampler.complete:
+            self._complete(request, "stop")
+        elif count >= request.settings.max_new_tokens:
             self._complete(request, "length")
 
     def _complete(self, request: Request, ending: FinishReason) -> None:

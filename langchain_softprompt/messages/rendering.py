@@ -37,7 +37,7 @@ def render_messages(
     # Folding the system message away must not make the template's own default one come back as if there were none.
     drop = drop_default_system and not any(message["role"] == "system" for message in chat)
     refusal: ChatTemplateError | None = None
-    for form in _forms(chat):
+    for form in chat_forms(chat):
         try:
             return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
         except ChatTemplateError as error:
@@ -52,7 +52,8 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return frozen_model.encode_text(tokenizer, text)
 
 
-def _forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:
+def chat_forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:
+    """The forms in which a chat is tried, the given one first."""
     yield chat
     merged = _merge_neighbours(chat)
     if merged != chat:

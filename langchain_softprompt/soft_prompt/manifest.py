@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from langchain_softprompt.errors import InvalidSoftPromptError
 from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE, printable, shown
@@ -24,8 +25,13 @@ def _few(value: object) -> object:
 
 
 _MAX_FACTS = 1000
+# A stranger's file must not burn time; what is run when a soft prompt is loaded is bounded more tightly still.
+MOST_PROBES = 16
+MOST_PROBE_TOKENS = 4096
+_ROUNDING = 1e-3
 _Few = BeforeValidator(_few)
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_LogProb = Annotated[float, Field(allow_inf_nan=False, le=0)]
 _Scalar = bool | int | _Finite | _Short | None
 
 
@@ -79,14 +85,27 @@ class ProbeRecord(_Record):
     Attributes:
         messages: The chat messages as they were filled in, roles as a chat template knows them.
         token_ids: Their tokens.
-        next_ids: The likeliest next tokens.
+        next_ids: The likeliest next tokens, the likeliest first.
         log_probs: Natural logarithm of the probability of each of them.
     """
 
-    messages: Annotated[list[dict[_Short, _Text]], Field(max_length=100)] = []
-    token_ids: Annotated[list[_Count], Field(min_length=1, max_length=4096)]
+    messages: Annotated[list[Annotated[dict[_Short, _Text], _Few]], Field(max_length=100)] = []
+    token_ids: Annotated[list[_Count], Field(min_length=1, max_length=MOST_PROBE_TOKENS)]
     next_ids: Annotated[list[_Count], Field(min_length=1, max_length=64)]
-    log_probs: Annotated[list[_Finite], Field(min_length=1, max_length=64)]
+    log_probs: Annotated[list[_LogProb], Field(min_length=1, max_length=64)]
+
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> Self:
+        if len(set(self.next_ids)) != len(self.log_probs) or len(self.next_ids) != len(self.log_probs):
+            msg = f"as many log_probs as different next_ids ({len(set(self.next_ids))})"
+            raise ValueError(msg)
+        if self.log_probs != sorted(self.log_probs, reverse=True):
+            msg = "log_probs from the likeliest token down"
+            raise ValueError(msg)
+        if math.fsum(map(math.exp, self.log_probs)) > 1 + _ROUNDING:
+            msg = "log_probs of probabilities that add up to at most 1"
+            raise ValueError(msg)
+        return self
 
 
 class ProbesRecord(_Record):
@@ -95,14 +114,25 @@ class ProbesRecord(_Record):
     Attributes:
         probes: The probes.
         dtype: Type of the frozen model's weights then.
+        quantization: ``"int8"``, or empty for weights as they were stored.
+        device: Kind of device then, for instance ``"cpu"``.
         transformers: Version of transformers then.
         torch: Version of torch then.
     """
 
-    probes: Annotated[list[ProbeRecord], Field(max_length=64)] = []
+    probes: Annotated[list[ProbeRecord], Field(max_length=MOST_PROBES)] = []
     dtype: _Short = ""
+    quantization: _Short = ""
+    device: _Short = ""
     transformers: _Short = ""
     torch: _Short = ""
+
+    @model_validator(mode="after")
+    def _is_cheap(self) -> Self:
+        if sum(len(probe.token_ids) for probe in self.probes) > MOST_PROBE_TOKENS:
+            msg = f"at most {MOST_PROBE_TOKENS} token_ids in all probes together"
+            raise ValueError(msg)
+        return self
 
 
 class EvaluationRecord(_Record):

@@ -3,6 +3,8 @@
 Files:
     train.py        train(): hard prompt and rows in, SoftPrompt out
     distill.py      distill(): a long hard prompt and texts in, a short SoftPrompt out
+    teacher.py      Teacher: the model with the whole long prompt
+    self_made.py    texts that the model makes up itself
     folds.py        cross_validate(): trained and judged on each part of few rows in turn
     runs.py         Run: from the first step, or from where a run stands, to its soft prompts
     loop.py         TrainingLoop: steps, looks at the validation rows, the best step kept
@@ -19,16 +21,19 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.data import HardPrompt, read_rows
+from langchain_softprompt.training.distill import Distillation, compare_answers, distill
 from langchain_softprompt.training.folds import FEW_ROWS, CrossValidation, Fold, cross_validate
 from langchain_softprompt.training.loop import StepReport
 from langchain_softprompt.training.plan import Plan
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.runs import Nobody, Watcher
+from langchain_softprompt.training.self_made import make_texts
 from langchain_softprompt.training.train import train
 
 __all__ = [
     "FEW_ROWS",
     "CrossValidation",
+    "Distillation",
     "Fold",
     "HardPrompt",
     "Nobody",
@@ -36,7 +41,10 @@ __all__ = [
     "RunFolder",
     "StepReport",
     "Watcher",
+    "compare_answers",
     "cross_validate",
+    "distill",
+    "make_texts",
     "read_rows",
     "train",
 ]

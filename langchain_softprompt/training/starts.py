@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from langchain_softprompt.data import HardPrompt, instruction_ids
 from langchain_softprompt.errors import FrozenModelError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import TokenIds, compile_prefix, compile_segments
@@ -16,14 +17,12 @@ from langchain_softprompt.training.learners import EmbeddingLearner, KeyValueLea
 _VOCABULARY_TOKENS = 32
 
 
-def new_learner(
-    model: FrozenModel, hard_prompt: HardPrompt | None, settings: TrainingSettings, *, start_from: SoftPrompt | None = None
-) -> Learner:
+def new_learner(model: FrozenModel, text: Sequence[int], settings: TrainingSettings, *, start_from: SoftPrompt | None = None) -> Learner:
     """Make what will be learned, as it is before the first step.
 
     Args:
         model: The frozen model.
-        hard_prompt: The template whose instructions it starts as, for the start ``"hard-prompt"``.
+        text: Tokens of the hard prompt it starts as, for the start ``"hard-prompt"``; see `start_ids`.
         settings: Method, start, length and seed.
         start_from: Another soft prompt to start as; any type for keys and values, one made of embeddings for embeddings.
 
@@ -36,23 +35,22 @@ def new_learner(
     torch.manual_seed(settings.seed)
     if start_from is not None:
         return _from_soft_prompt(model, start_from, settings)
-    ids = start_ids(model, hard_prompt, settings)
+    ids = start_ids(model, text, settings)
     if settings.method == "prompt-tuning":
         rows = model.embed(torch.tensor(ids, device=model.device))
         return EmbeddingLearner(model, rows, residual=settings.residual)
     return KeyValueLearner(model, stacked(model, ids))
 
 
-def start_ids(model: FrozenModel, hard_prompt: HardPrompt | None, settings: TrainingSettings) -> list[int]:
+def start_ids(model: FrozenModel, text: Sequence[int], settings: TrainingSettings) -> list[int]:
     """The tokens a soft prompt starts as.
 
-    Instructions that are too long are cut, and repeated where they are too short, as PEFT's text initialisation does.
+    A text that is too long is cut, and repeated where it is too short, as PEFT's text initialisation does.
     """
-    if settings.start == "vocabulary" or hard_prompt is None:
+    if settings.start == "vocabulary":
         return _drawn(model, settings.virtual_tokens or _VOCABULARY_TOKENS, settings.seed)
-    ids = instruction_ids(model, hard_prompt)
-    length = settings.virtual_tokens or len(ids)
-    return (ids * -(-length // len(ids)))[:length]
+    length = settings.virtual_tokens or len(text)
+    return (list(text) * -(-length // len(text)))[:length]
 
 
 def stacked(model: FrozenModel, ids: list[int]) -> Tensor:
@@ -77,7 +75,7 @@ def _from_soft_prompt(model: FrozenModel, soft_prompt: SoftPrompt, settings: Tra
     rows = soft_prompt.embedding_rows()
     if rows is None:
         msg = (
-            f"The soft prompt to start from is of type {soft_prompt.kind}, keys and values, which no embeddings make. Use method kv-prefix."
+            f"The soft prompt to start from is of type {soft_prompt.kind}: keys and values, no embeddings. Use method kv-prefix."
         )
         raise InvalidSettingsError(msg)
     return EmbeddingLearner(model, rows, residual=settings.residual)

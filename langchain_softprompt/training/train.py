@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from langchain_softprompt import __version__
-from langchain_softprompt.data import Example, HardPrompt, digest_rows, make_examples
+from langchain_softprompt.data import Example, HardPrompt, digest_rows, instruction_ids, make_examples
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt
@@ -101,7 +101,7 @@ def train(
     """
     settings = settings or TrainingSettings()
     about = About(description, source, licence)
-    start = partial(new_learner, model, hard_prompt, settings, start_from=start_from)
+    start = partial(new_learner, model, instruction_ids(model, hard_prompt), settings, start_from=start_from)
     start()  # Refuses what can't be trained before the data is read.
     examples = make_examples(model, hard_prompt, rows, target, max_tokens=settings.max_tokens, source=source or "training data")
     watched = checked_validation(model, hard_prompt, validation, target, settings)

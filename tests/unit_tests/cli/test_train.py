@@ -41,9 +41,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+# Neither folds nor a search for the learning rate, unless a test is about them.
+_QUICK = ["--folds", "0", "--learning-rate", "0.05"]
+
+
 def _arguments(model: Path, *more: str, template: str = "homes.json", data: str = "rows.jsonl", target: str = "label") -> list[str]:
     chosen = ["--template", template, "--data", data, "--target", target, "--output", "out", "--model", str(model)]
-    return ["train", *chosen, "--steps", "4", "--batch-size", "2", "--dtype", "float32", "--device", "cpu", *more]
+    return ["train", *chosen, "--steps", "4", "--batch-size", "2", "--dtype", "float32", "--device", "cpu", *_QUICK, *more]
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -57,13 +61,13 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_it_writes_a_folder_that_peft_loads_and_that_answers_alike_in_both(model: Path, files: Path) -> None:
     """Logits of PEFT's own model against ours, batch 1, fp32, 1e-4."""
-    result = CliRunner().invoke(app, _arguments(model, "--learning-rate", "0.05"))
+    result = CliRunner().invoke(app, _arguments(model))
     assert result.exit_code == 0, result.stderr
     frozen, soft_prompt = FrozenModel.load(model, dtype="float32"), SoftPrompt.load(files / "out")
     prefix = compile_prefix(frozen, soft_prompt)
     ids = torch.tensor([[7, 8, 9, 10]])
     ours = frozen.forward(input_ids=ids, cache=prefix.to_cache(frozen), past_length=prefix.length)
-    peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(files / "out")).eval()
+    peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), str(files / "out" / "best")).eval()
     with torch.no_grad():
         theirs = peft(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -77,8 +81,11 @@ def test_json_is_the_only_thing_on_stdout_and_holds_the_result(model: Path, file
     assert manifest is not None
     assert facts == {
         "output": "out",
+        "soft_prompt": "out/best",
+        "finished": True,
+        "best_step": manifest.training["best_step"],
         "virtual_tokens": SoftPrompt.load(files / "out").num_virtual_tokens,
-        "bytes": sum(file.stat().st_size for file in (files / "out").iterdir()),
+        "bytes": sum(file.stat().st_size for file in (files / "out" / "best").iterdir()),
         **manifest.scores,
     }
 
@@ -87,10 +94,16 @@ def test_people_read_progress_and_result_on_stderr_and_stdout_stays_empty(model:
     result = CliRunner().invoke(app, _arguments(model, "--evaluate-every", "2"))
     assert result.stdout == ""
     said = result.stderr
-    assert "22 rows to learn from, 2 to choose the best step on, 4 steps of 2 rows" in said
-    assert re.search(r"step 2: loss \d+\.\d{4}, validation loss \d+\.\d{4}", said)
+    plan = (
+        r"Plan: 21 rows to learn from, 3 to choose the best step on; \d+ virtual tokens \([\d,]+ numbers\); 4 steps; [\d,]+ tokens; about"
+    )
+    assert re.search(plan, said)
+    assert re.search(r"step 2: loss \d+\.\d{4}, validation loss \d+\.\d{4}, exact match \d+\.\d%", said)
     assert re.search(r"step 4: loss", said)
-    assert re.search(r"Saved out: \d+ virtual tokens, \d+ KiB; validation loss \d+\.\d{3} -> \d+\.\d{3}", said)
+    assert re.search(
+        r"Saved out/best: \d+ virtual tokens, \d+ KiB, best step \d; on the validation rows loss \d+\.\d{3} -> \d+\.\d{3}, exact match",
+        said,
+    )
 
 
 def test_every_option_reaches_the_manifest(model: Path, files: Path) -> None:
@@ -124,15 +137,18 @@ def test_a_text_template_takes_its_input_field_and_the_source_is_the_data_files_
         ({"template": "none.json"}, [], "none.json: can't be read as a prompt template"),
         ({"target": "intent"}, [], "rows.jsonl, line 1: has no field 'intent'; its fields are: text, label."),
         ({"template": "homes.txt"}, [], "homes.txt: a text template holds the instructions only; name the data's input field as well."),
-        ({}, ["--steps", "0"], "max_steps: expected an integer of at least 1, found 0."),
-        ({}, ["--virtual-tokens", "999"], "virtual_tokens: expected at most"),
+        ({}, ["--steps", "0"], "max_steps: expected an integer of at least 1, or None, found 0."),
+        ({}, ["--virtual-tokens", "9999"], "virtual_tokens: expected an integer from 1 to 4096, or None, found 9999."),
+        ({}, ["--method", "lora"], "method: expected one of kv-prefix, prompt-tuning, found 'lora'."),
+        ({}, ["--start-from", "none"], "none"),
+        ({}, ["--residual"], "residual: expected false for any method but prompt-tuning"),
         ({}, ["--dtype", "float8"], "Unknown dtype 'float8'"),
         ({}, ["--device", "abacus"], "The device 'abacus' can't be used here"),
         ({}, ["--model", "acme/none"], "acme/none is not in the local cache and the Hub can't be reached."),
         ({}, ["--model", "[none]"], "No model at '[none]'."),
         ({}, ["--output", "homes.txt"], "output: can't make the folder homes.txt"),
         ({}, ["--validation", "none.csv"], "none.csv: can't be read"),
-        ({"data": "one.csv"}, [], "one.csv: holds no rows."),
+        ({"data": "one.csv"}, [], "A share of 0.1 of 1 rows can't be set aside"),
     ],
 )
 def test_a_mistake_is_one_plain_sentence_and_exit_code_1(
@@ -155,7 +171,9 @@ def test_a_mistake_is_one_plain_sentence_and_exit_code_1(
 
 def test_a_missing_option_is_named_with_the_usage(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(monkeypatch, "train", "--data", "rows.jsonl") == 2
-    assert "--template" in capsys.readouterr().err
+    assert "--output" in capsys.readouterr().err
+    assert _main(monkeypatch, "train", "--data", "rows.jsonl", "--output", "out") == 1
+    assert "--template is missing" in capsys.readouterr().err
 
 
 def test_no_command_at_all_shows_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,24 +187,56 @@ def test_help_mentions_each_option_with_a_word_on_it() -> None:
     assert result.exit_code == 0
     renamed = {"input_field": "--input"}
     for name, parameter in inspect.signature(train, eval_str=True).parameters.items():
+        if name == "context":  # Typer's own.
+            continue
         option = renamed.get(name, f"--{name.replace('_', '-')}")
         assert option in result.stdout
         assert parameter.annotation.__metadata__[0].help.split()[0] in result.stdout
 
 
-def test_ctrl_c_keeps_the_best_soft_prompt(model: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_best_soft_prompt_and_resume_takes_the_remaining_steps(
+    model: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from langchain_softprompt.training import loop
 
     made = loop.StepReport
 
-    def press_ctrl_c(*values: Any) -> loop.StepReport:
-        if values[0] == 2:
+    def press_ctrl_c(**values: Any) -> loop.StepReport:
+        if values["step"] == 2:
             raise KeyboardInterrupt
-        return made(*values)
+        return made(**values)
 
-    monkeypatch.setattr(loop, "StepReport", press_ctrl_c)
-    result = CliRunner().invoke(app, _arguments(model, "--evaluate-every", "1", "--learning-rate", "0.05"))
-    assert result.exit_code == 0, result.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "StepReport", press_ctrl_c)
+        stopped = CliRunner().invoke(app, _arguments(model, "--evaluate-every", "1"))
+    assert stopped.exit_code == 130, stopped.stderr
+    assert "Stopped at step 2. Go on with it: langchain-softprompt train --resume --output out" in stopped.stderr
     manifest = SoftPrompt.load(files / "out").manifest
     assert manifest is not None
     assert manifest.training["steps_done"] == 2
+    refused = CliRunner().invoke(app, ["train", "--resume", "--output", "out", "--steps", "9"])
+    assert "leave --steps out" in str(refused.exception)
+    resumed = CliRunner().invoke(app, ["train", "--resume", "--output", "out", "--json"])
+    assert resumed.exit_code == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["finished"] is True
+    manifest = SoftPrompt.load(files / "out").manifest
+    assert manifest is not None
+    assert manifest.training["steps_done"] == 4
+
+
+def test_few_rows_are_judged_on_folds_and_then_all_learned_from(model: Path, files: Path) -> None:
+    result = CliRunner().invoke(app, [*_arguments(model), "--folds", "3"])
+    assert result.exit_code == 0, result.stderr
+    assert "3 folds: each judged by a soft prompt that never saw it" in result.stderr
+    assert "Expect about" in result.stderr
+    manifest = SoftPrompt.load(files / "out").manifest
+    assert manifest is not None
+    assert manifest.data is not None
+    assert (manifest.data.rows, manifest.data.validation_rows) == (24, 0)
+
+
+def test_five_folds_are_the_default_under_two_hundred_rows_without_validation_rows(model: Path, files: Path) -> None:
+    arguments = [part for part in _arguments(model, "--steps", "1") if part not in {"--folds", "0"}]
+    assert "5 folds: each judged" in CliRunner().invoke(app, arguments).stderr
+    arguments = [*arguments, "--overwrite", "--validation", "watched.csv"]
+    assert "folds" not in CliRunner().invoke(app, arguments).stderr

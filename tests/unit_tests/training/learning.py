@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import cross_entropy
 
-from langchain_softprompt.data import Example, HardPrompt, make_examples
+from langchain_softprompt.data import Example, HardPrompt, instruction_ids, make_examples
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
@@ -38,7 +38,9 @@ def training(
     settings = TrainingSettings(batch_size=2, learning_rate=5e-3, max_steps=50, select_by="loss", patience=None).override(**changes)
     state = TrainingState(learning_rate=settings.learning_rate or 0.0)
     objective = Completions(model, examples(model, rows))
-    return TrainingLoop(model, new_learner(model, PROMPT, settings), objective, examples(model, validation), settings, state)
+    return TrainingLoop(
+        model, new_learner(model, instruction_ids(model, PROMPT), settings), objective, examples(model, validation), settings, state
+    )
 
 
 @torch.no_grad()

@@ -92,8 +92,8 @@ def test_one_seed_trains_the_same_soft_prompt(model: FrozenModel, trained: SoftP
 
 def test_a_shorter_prefix_takes_the_first_instruction_tokens_and_a_longer_one_repeats_them(model: FrozenModel) -> None:
     ids = instruction_ids(model, PROMPT)
-    assert start_ids(model, PROMPT, TrainingSettings(virtual_tokens=3)) == ids[:3]
-    assert start_ids(model, PROMPT, TrainingSettings(virtual_tokens=len(ids) + 2)) == ids + ids[:2]
+    assert start_ids(model, ids, TrainingSettings(virtual_tokens=3)) == ids[:3]
+    assert start_ids(model, ids, TrainingSettings(virtual_tokens=len(ids) + 2)) == ids + ids[:2]
     short = train(
         model, PROMPT, ROWS, VALIDATION, target="label", settings=TrainingSettings(max_steps=1, learning_rate=1e-3, virtual_tokens=3)
     )

@@ -1,4 +1,4 @@
-"""Logits to token, one row at a time, each row with its own settings and its own random stream."""
+"""Sampler: logits to token, one row at a time, each row with its own settings and its own random stream."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from langchain_softprompt.errors import RequestFailedError
+from langchain_softprompt.sampling.constraint import ConstraintState
+from langchain_softprompt.sampling.filtering import filter_logits, keep_allowed, penalise
 from langchain_softprompt.settings import GenerationSettings
 
 
@@ -22,10 +24,16 @@ class Sampler:
     Args:
         settings: How to pick.
         token_ids: The prompt, which the repetition penalty counts as already seen.
+        constraint: What the answer may be, at its beginning; ``None`` where it may be anything.
+
+    Attributes:
+        complete: Whether the constraint lets nothing follow but the answer's end.
     """
 
-    def __init__(self, settings: GenerationSettings, token_ids: Iterable[int]) -> None:
+    def __init__(self, settings: GenerationSettings, token_ids: Iterable[int], constraint: ConstraintState | None = None) -> None:
         self._settings = settings
+        self._constraint = constraint
+        self.complete = False
         self._seen_ids = set(token_ids) if settings.repetition_penalty != 1 else set()
         self._seen: Tensor | None = None
         self._generator: torch.Generator | None = None
@@ -39,7 +47,7 @@ class Sampler:
     @property
     def takes_likeliest(self) -> bool:
         """Whether it always picks the token with the largest logit, so that others can do it for it."""
-        return self._generator is None and self._settings.repetition_penalty == 1
+        return self._generator is None and self._settings.repetition_penalty == 1 and self._constraint is None
 
     def pick(self, logits: Tensor) -> int:
         """Pick the next token and remember it as seen.
@@ -48,25 +56,40 @@ class Sampler:
             logits: Shape ``[vocab_size]``.
 
         Raises:
-            RequestFailedError: The logits hold NaN or infinity.
+            RequestFailedError: The logits hold NaN or infinity, or the constraint leaves no token.
         """
         # The largest value is NaN if any is NaN; single tokens at minus infinity are a model's own choice.
         logits = logits.float()
         if not torch.isfinite(logits.max()):
             raise _not_finite()
-        token = self._likeliest(logits) if self._generator is None else self._draw(logits.cpu())
+        if self._generator is not None:
+            logits = logits.cpu()
+        allowed = self._allowed(logits)
+        token = self._likeliest(logits, allowed) if self._generator is None else self._draw(logits, allowed)
         if self._seen is not None:
             self._seen[token] = True
+        if self._constraint is not None:
+            self.complete = self._constraint.accept(token)
         return token
 
-    def _likeliest(self, logits: Tensor) -> int:
-        return int(penalise(logits, self._seen_mask(logits), self._settings.repetition_penalty).argmax())
+    def _likeliest(self, logits: Tensor, allowed: Tensor | None) -> int:
+        return int(keep_allowed(penalise(logits, self._seen_mask(logits), self._settings.repetition_penalty), allowed).argmax())
 
-    def _draw(self, logits: Tensor) -> int:
-        scores = filter_logits(logits, self._settings, self._seen_mask(logits))
+    def _draw(self, logits: Tensor, allowed: Tensor | None) -> int:
+        scores = filter_logits(logits, self._settings, self._seen_mask(logits), allowed)
         if not torch.isfinite(scores.max()):  # A temperature so near 0 that the division overflowed.
-            return self._likeliest(logits)
+            return self._likeliest(logits, allowed)
         return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator))
+
+    def _allowed(self, logits: Tensor) -> Tensor | None:
+        mask = self._constraint.mask(logits.shape[-1]) if self._constraint is not None else None
+        if mask is None:
+            return None
+        mask = mask.to(logits.device)
+        if not torch.isfinite(keep_allowed(logits, mask).max()):
+            msg = "None of the tokens that the request's constraint allows here is one that the model can write. Check the constraint."
+            raise RequestFailedError(msg)
+        return mask
 
     def _seen_mask(self, logits: Tensor) -> Tensor | None:
         if self._settings.repetition_penalty == 1:
@@ -137,54 +160,4 @@ def _not_finite() -> RequestFailedError:
     )
 
 
-def filter_logits(logits: Tensor, settings: GenerationSettings, seen: Tensor | None = None) -> Tensor:
-    """Apply repetition penalty, temperature, top-k, top-p and min-p, in transformers' order and arithmetic.
-
-    Args:
-        logits: Float32, shape ``[vocab_size]``.
-        settings: With a temperature above 0.
-        seen: Which tokens the penalty applies to, booleans of the same shape.
-
-    Returns:
-        Scores whose softmax is the distribution to draw from; what was filtered out is minus infinity.
-    """
-    scores = penalise(logits, seen, settings.repetition_penalty)
-    if settings.temperature != 1:
-        scores = scores / settings.temperature
-    if settings.top_k:
-        scores = keep_top_k(scores, settings.top_k)
-    if settings.top_p < 1:
-        scores = keep_top_p(scores, settings.top_p)
-    if settings.min_p > 0:
-        scores = keep_min_p(scores, settings.min_p)
-    return scores
-
-
-def penalise(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
-    """Make the tokens in `seen` less likely (penalty above 1) or likelier (below 1)."""
-    if seen is None or penalty == 1:
-        return logits
-    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
-
-
-def keep_top_k(scores: Tensor, k: int) -> Tensor:
-    """Keep the `k` best scores and what ties with the last of them."""
-    least = scores.topk(min(k, scores.shape[-1])).values[-1]
-    return scores.masked_fill(scores < least, -torch.inf)
-
-
-def keep_top_p(scores: Tensor, share: float) -> Tensor:
-    """Keep the smallest set of tokens whose probability reaches `share`, at least the best one."""
-    ascending, order = scores.sort(descending=False)
-    removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= (1 - share)
-    removed[-1] = False
-    return scores.masked_fill(removed.scatter(0, order, removed), -torch.inf)
-
-
-def keep_min_p(scores: Tensor, share: float) -> Tensor:
-    """Keep the tokens whose probability is at least `share` of the best one's; the best one always stays."""
-    likely = scores.softmax(dim=-1)
-    return scores.masked_fill(likely < share * likely.max(), -torch.inf)
-
-
-__all__ = ["Sampler", "filter_logits", "keep_min_p", "keep_top_k", "keep_top_p", "penalise", "pick_all"]
+__all__ = ["Sampler", "pick_all"]

@@ -1,0 +1,155 @@
+"""Arm: one way to ask for the answers, a soft prompt or one of the baselines that keep it honest."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Formatter
+from typing import Literal
+
+from langchain_softprompt.data import Example, HardPrompt, example_of, fill, is_classification
+from langchain_softprompt.errors import ChatTemplateError, EvaluationError
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.messages import chat_forms
+from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
+
+ArmKind = Literal["soft prompt", "hard prompt", "few-shot", "initialisation"]
+AnyRow = Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One way to ask.
+
+    Attributes:
+        name: What it is called in scores and reports.
+        kind: What it is.
+        inputs: The messages that are filled with a row.
+        head: Chat messages before them, the same for every row.
+        soft_prompt: What stands before the chat; ``None`` for the bare model.
+        examples: How many solved examples are in `head`.
+    """
+
+    name: str
+    kind: ArmKind
+    inputs: tuple[TemplateMessage, ...]
+    head: tuple[dict[str, str], ...] = ()
+    soft_prompt: SoftPrompt | None = field(default=None, repr=False)
+    examples: int = 0
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a row that it reads."""
+        return fields_of(self.inputs)
+
+    def render(self, model: FrozenModel, row: AnyRow, target: str) -> Example:
+        """A row as it is read in service, and the wanted answer as the model would have to write it.
+
+        Raises:
+            ChatTemplateError: The model's chat template refuses the messages in every form.
+        """
+        chat = [*self.head, *fill(self.inputs, row)]
+        # As in service: where a system message is folded away, the template's own must not come back.
+        drop = self.soft_prompt is not None and self.soft_prompt.drop_default_system
+        drop = drop and not any(message["role"] == "system" for message in chat)
+        refusal: ChatTemplateError | None = None
+        for form in chat_forms([dict(message) for message in chat]):
+            try:
+                return example_of(model, form, row[target], drop_default_system=drop)
+            except ChatTemplateError as error:
+                refusal = refusal or error
+        raise refusal or ChatTemplateError("There are no messages to render.")
+
+
+def fields_of(messages: Sequence[TemplateMessage]) -> tuple[str, ...]:
+    """Names of the fields that templates ask for, in order."""
+    return tuple(dict.fromkeys(name for message in messages for _, name, _, _ in Formatter().parse(message.template) if name))
+
+
+def soft_prompt_arm(soft_prompt: SoftPrompt, *, prompt: HardPrompt | None = None, name: str | None = None) -> Arm:
+    """A soft prompt, with the messages its manifest says to send with it.
+
+    Args:
+        soft_prompt: The soft prompt.
+        prompt: A template whose messages after the instructions are sent instead.
+        name: What to call it; by default its source.
+
+    Raises:
+        EvaluationError: Neither the manifest nor a template says what to send.
+    """
+    inputs = prompt.inputs if prompt is not None else tuple(soft_prompt.manifest.input_messages) if soft_prompt.manifest else ()
+    if not inputs:
+        msg = f"{soft_prompt.source} does not say which messages to send with it. Give a template, as it was trained with."
+        raise EvaluationError(msg)
+    return Arm(name or soft_prompt.source, "soft prompt", inputs, soft_prompt=soft_prompt)
+
+
+def hard_prompt_of(soft_prompt: SoftPrompt) -> HardPrompt | None:
+    """The hard prompt a soft prompt was made with; ``None`` where its manifest names none."""
+    manifest = soft_prompt.manifest
+    return HardPrompt(tuple(manifest.hard_prompt), soft_prompt.source) if manifest is not None and manifest.hard_prompt else None
+
+
+def hard_prompt_arm(prompt: HardPrompt, *, name: str = "hard prompt") -> Arm:
+    """The whole template as text, on the bare model."""
+    return Arm(name, "hard prompt", prompt.inputs, tuple(fill(prompt.instructions, {})))
+
+
+def few_shot_arm(
+    prompt: HardPrompt,
+    train_rows: Sequence[AnyRow],
+    count: int,
+    *,
+    target: str,
+    seed: int = 0,
+    unseen: Sequence[AnyRow] = (),
+    name: str | None = None,
+) -> Arm:
+    """The template as text with solved examples between its instructions and the row.
+
+    Args:
+        prompt: The template.
+        train_rows: Rows to draw the examples from.
+        count: How many.
+        target: The field that holds the answer. Where the answers are labels, as many different labels as possible are drawn.
+        seed: Decides which.
+        unseen: Rows that must not be among them: those that are judged on.
+        name: What to call it.
+
+    Raises:
+        EvaluationError: There are fewer rows than examples.
+    """
+    known = {_inputs(row, prompt.fields) for row in unseen}
+    rows = [row for row in train_rows if _inputs(row, prompt.fields) not in known]
+    if count < 1 or len(rows) < count:
+        msg = f"few-shot: expected from 1 to {len(rows)} examples, the rows that are not judged on, found {count}."
+        raise EvaluationError(msg)
+    shots: list[dict[str, str]] = []
+    for row in _draw(rows, count, target, seed):
+        shots += [*fill(prompt.inputs, row), {"role": "assistant", "content": row[target]}]
+    head = (*fill(prompt.instructions, {}), *shots)
+    return Arm(name or f"hard prompt + {count} examples", "few-shot", prompt.inputs, head, examples=count)
+
+
+def _draw(rows: Sequence[AnyRow], count: int, target: str, seed: int) -> list[AnyRow]:
+    """Labels take turns where the answers are labels."""
+    draw = random.Random(seed)
+    order = draw.sample(list(rows), len(rows))
+    if not is_classification([row[target] for row in rows]):
+        return order[:count]
+    turns: dict[str, int] = defaultdict(int)
+    places = []
+    for row in order:
+        places.append(turns[row[target]])
+        turns[row[target]] += 1
+    chosen = sorted(range(len(order)), key=places.__getitem__)[:count]
+    return [order[number] for number in draw.sample(chosen, count)]
+
+
+def _inputs(row: AnyRow, fields: Sequence[str]) -> tuple[str, ...]:
+    return tuple(row[field] for field in fields)
+
+
+__all__ = ["Arm", "ArmKind", "few_shot_arm", "fields_of", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]

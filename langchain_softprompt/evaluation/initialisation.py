@@ -1,0 +1,87 @@
+"""What a soft prompt started as: what it has learned is the difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from langchain_softprompt.data import HardPrompt, instruction_ids
+from langchain_softprompt.errors import SoftPromptError
+from langchain_softprompt.evaluation.arms import Arm
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import TokenIds, compile_segments
+from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt.peft_format import read_config
+
+NAME = "initialisation"
+
+
+def initialisation_arm(
+    model: FrozenModel, arm: Arm, prompt: HardPrompt | None, *, init_from: SoftPrompt | None = None, name: str = NAME
+) -> Arm | str:
+    """The arm of a soft prompt as it was before its first training step.
+
+    Args:
+        model: The frozen model.
+        arm: The soft prompt's arm.
+        prompt: The hard prompt it was made with, if known.
+        init_from: What it started as, where the caller knows.
+        name: What to call it.
+
+    Returns:
+        The arm, or why there is none.
+    """
+    soft_prompt = arm.soft_prompt
+    if soft_prompt is None:
+        return "it is no soft prompt"
+    start = init_from or _saved(soft_prompt) or _computed(model, soft_prompt, prompt)
+    if isinstance(start, str):
+        return start
+    if start.manifest is None:  # Rendered as the soft prompt itself.
+        start = SoftPrompt(start.config, start.tensors, task=start.task, manifest=soft_prompt.manifest, source=start.source)
+    return Arm(name, "initialisation", arm.inputs, soft_prompt=start)
+
+
+def _saved(soft_prompt: SoftPrompt) -> SoftPrompt | None:
+    """A training run keeps it beside the best soft prompt."""
+    folder = Path(soft_prompt.source).expanduser()
+    if not folder.is_dir() or not (folder.resolve().parent / "initial" / "adapter_config.json").is_file():
+        return None
+    try:
+        return SoftPrompt.load(folder.resolve().parent / "initial")
+    except SoftPromptError:
+        return None
+
+
+def _computed(model: FrozenModel, soft_prompt: SoftPrompt, prompt: HardPrompt | None) -> SoftPrompt | str:
+    """The hard prompt's own first tokens, for a KV prefix that started as these."""
+    manifest = soft_prompt.manifest
+    if manifest is None or manifest.method != "kv-prefix":
+        return "what it started as was not kept, and its method is not one whose start can be computed again"
+    started_as = manifest.training.get("init", manifest.training.get("start", "hard-prompt"))
+    if started_as != "hard-prompt" or prompt is None:
+        return f"it started as {started_as}, which was not kept"
+    if not model.reuses_prefix:
+        return f"{model.name} can't start from keys and values"
+    ids = instruction_ids(model, prompt)
+    length = soft_prompt.num_virtual_tokens
+    ids = (ids * -(-length // len(ids)))[:length]
+    layers = compile_segments(model, [TokenIds(ids)]).layers
+    stacked = torch.stack([torch.stack([keys.transpose(0, 1), values.transpose(0, 1)], dim=1) for keys, values in layers], dim=1)
+    virtual, count, _, heads, dim = stacked.shape
+    config = read_config(
+        {
+            "peft_type": "PREFIX_TUNING",
+            "task_type": "CAUSAL_LM",
+            "num_virtual_tokens": virtual,
+            "num_layers": count,
+            "num_attention_heads": heads,
+            "token_dim": heads * dim,
+        }
+    )
+    tensors = {"prompt_embeddings": stacked.reshape(virtual, -1).float().cpu().clone()}
+    return SoftPrompt(config, tensors, manifest=manifest, source=f"{length} tokens of {prompt.name}")
+
+
+__all__ = ["initialisation_arm"]

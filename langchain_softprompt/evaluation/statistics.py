@@ -1,0 +1,154 @@
+"""How sure a score is, and whether one arm is better than another: bootstrap, randomisation test, McNemar's test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langchain_softprompt.evaluation.extras import need
+from langchain_softprompt.evaluation.metrics.metric import Measured
+
+if TYPE_CHECKING:
+    from langchain_softprompt.evaluation.metrics.metric import Numbers
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+_CHUNK_NUMBERS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % confidence interval.
+
+    Attributes:
+        low: Its lower end.
+        high: Its upper end.
+    """
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two arms are apart on the same rows.
+
+    Attributes:
+        value: The score of the one less that of the other.
+        interval: Its confidence interval, from a paired bootstrap: both arms' rows are drawn together.
+        p_value: How likely so large a difference, either way, is between arms that are alike; NaN where nothing can be said.
+        test: The test that gave it: ``"McNemar"`` or ``"randomisation"``.
+    """
+
+    value: float
+    interval: Interval
+    p_value: float
+    test: str
+
+
+def interval_of(measured: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """The percentile bootstrap interval of a score (Efron 1979).
+
+    Where every row of a metric of zeros and ones has the same value, all resamples are alike and would claim certainty:
+    the exact binomial interval (Clopper and Pearson 1934) is given instead.
+    """
+    if measured.binary and len(measured.values) and len(set(measured.values.tolist())) == 1:
+        right = int(measured.values.sum())
+        exact = need("scipy.stats").binomtest(right, len(measured.values)).proportion_ci(CONFIDENCE, method="exact")
+        return Interval(float(exact.low), float(exact.high))
+    return _percentiles(_resampled([measured.parts], seed, resamples, lambda sums: measured.combine(sums[0])))
+
+
+def difference_of(one: Measured, other: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
+    """Compare two arms that answered the same rows.
+
+    The p-value is that of McNemar's exact test (1947) for metrics of zeros and ones; for all others that of a
+    randomisation test that swaps rows between the arms (Noreen 1989; Yeh 2000, as sacrebleu has it).
+
+    Args:
+        one: What a metric made of the one arm's rows.
+        other: What it made of the other's, row by row the same.
+        seed: Decides which rows are drawn and swapped.
+        resamples: How often.
+    """
+    # A row that one arm has no number for is left out of both.
+    mine, theirs = one.parts, other.parts
+    for known in (one.known, other.known):
+        if known is not None:
+            mine, theirs = mine * known[:, None], theirs * known[:, None]
+
+    def apart(sums: Sequence[Numbers]) -> Numbers:
+        return one.combine(sums[0]) - other.combine(sums[1])
+
+    value = float(apart([mine.sum(axis=0, keepdims=True), theirs.sum(axis=0, keepdims=True)])[0])
+    interval = _percentiles(_resampled([mine, theirs], seed, resamples, apart))
+    if one.binary and other.binary:
+        return Difference(value, interval, _mcnemar(one.values, other.values), "McNemar")
+    return Difference(value, interval, _swapped(one, other, mine, theirs, value, seed, resamples), "randomisation")
+
+
+def gap_of(one: Measured, other: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, Interval]:
+    """How far a score on some rows is above that on other rows, with its bootstrap interval; the rows are not paired."""
+    first = _resampled([one.parts], seed, resamples, lambda sums: one.combine(sums[0]))
+    second = _resampled([other.parts], seed + 1, resamples, lambda sums: other.combine(sums[0]))
+    return one.score - other.score, _percentiles(first - second)
+
+
+def _mcnemar(one: Numbers, other: Numbers) -> float:
+    """Only rows that the arms differ on tell anything; between arms that are alike each falls either way, as a coin does."""
+    better, worse = int(((one == 1) & (other == 0)).sum()), int(((one == 0) & (other == 1)).sum())
+    if better + worse == 0:
+        return 1.0
+    return float(need("scipy.stats").binomtest(better, better + worse, 0.5).pvalue)
+
+
+def _swapped(one: Measured, other: Measured, mine: Numbers, theirs: Numbers, value: float, seed: int, resamples: int) -> float:
+    if math.isnan(value):
+        return math.nan
+    draw = np.random.default_rng(seed)
+    as_large = 0
+    for count in _chunks(len(mine), resamples):
+        swap = draw.integers(0, 2, size=(count, len(mine))).astype(np.float64)
+        moved = swap @ (theirs - mine)
+        apart = one.combine(mine.sum(axis=0) + moved) - other.combine(theirs.sum(axis=0) - moved)
+        as_large += int((np.abs(apart) >= abs(value) - 1e-12).sum())
+    return (as_large + 1) / (resamples + 1)
+
+
+def _resampled(parts: Sequence[Numbers], seed: int, resamples: int, combine: Callable[[list[Numbers]], Numbers]) -> Numbers:
+    draw = np.random.default_rng(seed)
+    rows = len(parts[0])
+    if not rows:
+        return np.full(resamples, np.nan)
+    made = []
+    for count in _chunks(rows, resamples):
+        drawn = draw.integers(0, rows, size=(count, rows)) + np.arange(count)[:, None] * rows
+        times = np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(np.float64)
+        made.append(combine([times @ each for each in parts]))
+    return np.concatenate(made)
+
+
+def _chunks(rows: int, resamples: int) -> Iterator[int]:
+    """How many resamples to make at a time, so that they fit the memory."""
+    size = max(1, _CHUNK_NUMBERS // max(1, rows))
+    for start in range(0, resamples, size):
+        yield min(size, resamples - start)
+
+
+def _percentiles(scores: Numbers) -> Interval:
+    known = scores[np.isfinite(scores)]
+    if not len(known):
+        return Interval(math.nan, math.nan)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+__all__ = ["CONFIDENCE", "RESAMPLES", "Difference", "Interval", "difference_of", "gap_of", "interval_of"]
