@@ -7,6 +7,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+QUALITY_ARGS ?=
 PEERS ?= peft,langchain-huggingface
 
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ RUNTIME := $(VENV)/.made-runtime
 DEV := $(VENV)/.made-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test integration lint format types layers docs bench hooks clean
+.PHONY: help demo test integration lint format types layers docs bench quality hooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ docs: $(DEV) ## the site, into docs/_build/html; a warning is an error
 
 bench: $(DEV) ## measure against the peers, each in an environment of its own, and rewrite docs/benchmarks.md
 	$(BIN)/python -m benchmarks --peers $(PEERS) $(BENCH_ARGS)
+
+quality: $(DEV) ## train and judge on four data sets, for hours, and rewrite docs/quality.md; goes on where it was stopped
+	$(BIN)/python -m benchmarks.quality $(QUALITY_ARGS)
 
 hooks: $(DEV) ## install the pre-commit hooks
 	$(PIP_INSTALL) --group hooks

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from langchain_softprompt.cli.check import check
 from langchain_softprompt.cli.distill import distill
 from langchain_softprompt.cli.evaluate import evaluate
 from langchain_softprompt.cli.output import show_error
@@ -28,6 +29,7 @@ def _root() -> None:
 app.command("train")(train)
 app.command("distill")(distill)
 app.command("evaluate")(evaluate)
+app.command("check")(check)
 
 
 def main() -> None:

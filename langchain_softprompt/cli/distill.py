@@ -51,6 +51,7 @@ def distill(
     description: Annotated[str, typer.Option(help="What the soft prompt does.", rich_help_panel=_RECORD)] = "",
     source: Annotated[str, typer.Option(help="Where the texts came from.", rich_help_panel=_RECORD)] = "",
     licence: Annotated[str, typer.Option(help="Licence of the texts.", rich_help_panel=_RECORD)] = "",
+    no_probes: Annotated[bool, typer.Option("--no-probes", help="Keep no texts in the manifest.", rich_help_panel=_RECORD)] = False,  # noqa: FBT002
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002
 ) -> None:
     """Teach a short soft prompt to say what the model says with your long prompt.
@@ -135,6 +136,7 @@ def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bo
                 resume=resume,
                 overwrite=overwrite,
                 notes=asked,
+                probes=not asked["no_probes"],
                 watcher=screen,
                 on_lesson=lambda: bar.advance(answered),
             )
@@ -148,9 +150,7 @@ def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bo
 
 def _tell(output: Path, made: Distillation, scores: dict[str, float]) -> None:
     saved = made.prompt_tokens - made.virtual_tokens
-    say(
-        f"Saved {output / 'best'}: {made.virtual_tokens} virtual tokens for a prompt of {made.prompt_tokens} tokens ({saved} fewer)."
-    )
+    say(f"Saved {output / 'best'}: {made.virtual_tokens} virtual tokens for a prompt of {made.prompt_tokens} tokens ({saved} fewer).")
     say(
         f"On {made.held_out_rows} texts held out: KL to the long prompt {made.initial_kl:.3f} -> {made.kl:.3f} nats a token, "
         f"the same answer {made.initial_agreement:.1%} -> {made.agreement:.1%}."

@@ -66,6 +66,7 @@ def train(
     description: Annotated[str, typer.Option(help="What the soft prompt does.", rich_help_panel=_RECORD)] = "",
     source: Annotated[str, typer.Option(help="Where the data came from.", rich_help_panel=_RECORD)] = "",
     licence: Annotated[str, typer.Option(help="Licence of the data.", rich_help_panel=_RECORD)] = "",
+    no_probes: Annotated[bool, typer.Option("--no-probes", help="Keep no texts in the manifest.", rich_help_panel=_RECORD)] = False,  # noqa: FBT002
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002
 ) -> None:
     """Train a soft prompt that starts as your hard prompt; the best step on validation rows is kept.
@@ -170,6 +171,7 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
             resume=resume,
             overwrite=overwrite,
             notes=asked,
+            probes=not asked["no_probes"],
             watcher=screen,
         )
     folder = training.RunFolder.open(output)

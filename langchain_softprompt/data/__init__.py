@@ -2,7 +2,6 @@
 
 Files:
     rows.py         JSONL and CSV files, checked line by line
-    splits.py       rows in parts that are alike: held out, folds
     hard_prompt.py  HardPrompt: a chat prompt template, its instructions and what is sent after them
     splits.py       rows to keep apart: a held-out share, folds
     examples.py     a row and a template become token ids: text read, completion learned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import TypeVar
 from langchain_softprompt.errors import InvalidSettingsError
 
 _LONGEST_LABEL = 100
+_ROUNDING = 1e-9
 RowT = TypeVar("RowT", bound=Mapping[str, str])
 
 
@@ -55,8 +57,9 @@ def hold_out(rows: Sequence[RowT], share: float, *, target: str, seed: int = 0) 
     if len(rows) < 2 or not 0 < share < 1:
         msg = f"A share of {share} of {len(rows)} rows can't be set aside: expected a share between 0 and 1 and at least 2 rows."
         raise InvalidSettingsError(msg)
-    every = max(2, round(1 / share))
-    apart = set(_by_answer(rows, target, seed)[::every])
+    count = min(max(1, math.ceil(len(rows) * share - _ROUNDING)), len(rows) - 1)
+    order = _by_answer(rows, target, seed)
+    apart = {order[int(turn / share + _ROUNDING)] for turn in range(count)}  # at even distances, so that no answer is passed over
     return [row for place, row in enumerate(rows) if place not in apart], [row for place, row in enumerate(rows) if place in apart]
 
 

@@ -14,6 +14,7 @@ from langchain_softprompt.engine.request import Request
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import (
     SHORTEST_RUN,
+    EmbeddingRows,
     KeyValues,
     KVPrefix,
     PrefixStore,
@@ -21,8 +22,10 @@ from langchain_softprompt.prefix import (
     compile_segments,
     non_finite_answers,
     soft_segment,
+    watch_drift,
 )
 from langchain_softprompt.sampling import Sampler
+from langchain_softprompt.soft_prompt import SoftPrompt
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +106,7 @@ class Reader:
             if not finite:
                 raise non_finite_answers()
             request.soft = self._compiled(prefill, request.generation.virtual_tokens)
+            self._watch_drift(request.soft_prompt, request.soft)
         if finite:
             self._keep(request, request.token_ids, prefill)
         rows.add(request.row, prefill.cache, prefill.length, request.size, beside)
@@ -155,6 +159,14 @@ class Reader:
             with _only_a_favour():
                 return soft.copied() if part is not None else soft
         return None
+
+    def _watch_drift(self, soft_prompt: SoftPrompt, soft: KVPrefix | None) -> None:
+        """Read its probes, should this be the first time: at most a chunk, before the first answer is handed out."""
+        rows = None if soft is not None else soft_prompt.embedding_rows()
+        if soft is not None:
+            watch_drift(self._model, soft_prompt, lambda: soft)
+        elif rows is not None and not (self._model.reuses_prefix or self._model.snapshots_prefix):
+            watch_drift(self._model, soft_prompt, lambda: compile_segments(self._model, [EmbeddingRows(rows)]))
 
     def _keep(self, request: Request, token_ids: tuple[int, ...], read: Prefill | RowStore) -> None:
         virtual = request.generation.virtual_tokens

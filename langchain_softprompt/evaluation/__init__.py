@@ -4,6 +4,7 @@ Files:
     judge.py           evaluate(): arms and rows in, an Evaluation out
     options.py         EvaluationOptions: how to go about it
     arms.py            Arm: a soft prompt, a hard prompt, a hard prompt with solved examples
+    baselines.py       the baselines of some soft prompts
     initialisation.py  the arm of what a soft prompt started as
     answering.py       answer_rows, ask: answers from the engine, all together
     trial.py           Trial: all arms answer all rows
@@ -14,6 +15,7 @@ Files:
     knowledge.py       what is left of the bare model
     words.py           verdicts in plain words
     results.py         Evaluation: what came of it
+    report.py          the same as one HTML page
     extras.py          the libraries of the extra ``eval``
     neutral.txt        text about nothing in particular
 """
@@ -21,7 +23,8 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.evaluation.answering import Answer, answer_rows
-from langchain_softprompt.evaluation.arms import Arm, few_shot_arm, hard_prompt_arm, hard_prompt_of, soft_prompt_arm
+from langchain_softprompt.evaluation.arms import Arm, few_shot_arm, folded_arm, hard_prompt_arm, hard_prompt_of, soft_prompt_arm
+from langchain_softprompt.evaluation.baselines import baselines
 from langchain_softprompt.evaluation.initialisation import initialisation_arm
 from langchain_softprompt.evaluation.judge import evaluate
 from langchain_softprompt.evaluation.knowledge import BareModel
@@ -60,8 +63,10 @@ __all__ = [
     "MetricFacts",
     "Score",
     "answer_rows",
+    "baselines",
     "evaluate",
     "few_shot_arm",
+    "folded_arm",
     "guess_task",
     "hard_prompt_arm",
     "hard_prompt_of",

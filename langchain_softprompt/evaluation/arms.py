@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import Literal
 
@@ -30,6 +30,8 @@ class Arm:
         head: Chat messages before them, the same for every row.
         soft_prompt: What stands before the chat; ``None`` for the bare model.
         examples: How many solved examples are in `head`.
+        folds: Soft prompts that share the rows between them, each with the numbers of its rows, from 0: the ones it was not
+            trained on. Empty where one soft prompt answers all.
     """
 
     name: str
@@ -38,6 +40,20 @@ class Arm:
     head: tuple[dict[str, str], ...] = ()
     soft_prompt: SoftPrompt | None = field(default=None, repr=False)
     examples: int = 0
+    folds: tuple[tuple[SoftPrompt, tuple[int, ...]], ...] = field(default=(), repr=False)
+
+    def parts(self, rows: int) -> list[tuple[Arm, tuple[int, ...]]]:
+        """Who answers which of so many rows.
+
+        Raises:
+            EvaluationError: The folds don't hold each row once.
+        """
+        if not self.folds:
+            return [(self, tuple(range(rows)))]
+        if sorted(number for _, numbers in self.folds for number in numbers) != list(range(rows)):
+            msg = f"{self.name}: its folds must hold each of the {rows} rows once."
+            raise EvaluationError(msg)
+        return [(replace(self, soft_prompt=soft_prompt, folds=()), numbers) for soft_prompt, numbers in self.folds]
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -84,6 +100,24 @@ def soft_prompt_arm(soft_prompt: SoftPrompt, *, prompt: HardPrompt | None = None
         msg = f"{soft_prompt.source} does not say which messages to send with it. Give a template, as it was trained with."
         raise EvaluationError(msg)
     return Arm(name or soft_prompt.source, "soft prompt", inputs, soft_prompt=soft_prompt)
+
+
+def folded_arm(folds: Sequence[tuple[SoftPrompt, Sequence[int]]], *, prompt: HardPrompt | None = None, name: str = "folds") -> Arm:
+    """Soft prompts of a cross-validation as one arm: each row is answered by the one that was trained without it.
+
+    Args:
+        folds: Each soft prompt, with the numbers of the rows it was not trained on, from 0.
+        prompt: As in `soft_prompt_arm`.
+        name: What to call it.
+
+    Raises:
+        EvaluationError: There are no folds, or nothing says what to send.
+    """
+    if not folds:
+        msg = "folds: expected at least one soft prompt with its rows, found none."
+        raise EvaluationError(msg)
+    parts = tuple((soft_prompt, tuple(numbers)) for soft_prompt, numbers in folds)
+    return replace(soft_prompt_arm(parts[0][0], prompt=prompt, name=name), folds=parts)
 
 
 def hard_prompt_of(soft_prompt: SoftPrompt) -> HardPrompt | None:
@@ -152,4 +186,4 @@ def _inputs(row: AnyRow, fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(row[field] for field in fields)
 
 
-__all__ = ["Arm", "ArmKind", "few_shot_arm", "fields_of", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]
+__all__ = ["Arm", "ArmKind", "few_shot_arm", "fields_of", "folded_arm", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]

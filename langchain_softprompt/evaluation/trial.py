@@ -78,9 +78,18 @@ class Trial:
         """Let each arm answer its rows, all of them together.
 
         Raises:
+            EvaluationError: An arm's folds don't hold each row once.
             TrainingDataError: A row lacks a field.
             SoftPromptError: A soft prompt can't be served on this model at all.
         """
+        parts = [arm.parts(len(rows)) for arm, rows in seats]
+        flat = [
+            (part, [rows[number] for number in numbers]) for (_, rows), many in zip(seats, parts, strict=True) for part, numbers in many
+        ]
+        sat = iter(self._run(flat))
+        return [_joined(arm, rows, [(next(sat), numbers) for _, numbers in many]) for (arm, rows), many in zip(seats, parts, strict=True)]
+
+    def _run(self, seats: Sequence[tuple[Arm, Rows]]) -> list[Sitting]:
         examples = [[self._render(arm, rows, number) for number in range(len(rows))] for arm, rows in seats]
         longest = max(len(example.completion) for read in examples for example in read)
         max_tokens = self.options.max_tokens or longest + _SPARE_TOKENS
@@ -134,6 +143,22 @@ class Trial:
 
         allow = self.options.allow_other_model
         return [read_wanted(self.model, arm.soft_prompt, examples, allow_other_model=allow, on_rows=on_rows) for arm, examples in seats]
+
+
+def _joined(arm: Arm, rows: Rows, parts: Sequence[tuple[Sitting, Sequence[int]]]) -> Sitting:
+    """What several answered between them, in the order of the rows."""
+    order = sorted(
+        ((number, sitting, place) for sitting, numbers in parts for place, number in enumerate(numbers)), key=lambda entry: entry[0]
+    )
+    first = parts[0][0]
+    return Sitting(
+        arm,
+        rows,
+        [sitting.examples[place] for _, sitting, place in order],
+        {mode: [sitting.answers[mode][place] for _, sitting, place in order] for mode in first.answers},
+        [sitting.likelihoods[place] for _, sitting, place in order],
+        first.max_tokens,
+    )
 
 
 __all__ = ["OnProgress", "Rows", "Sitting", "Trial"]

@@ -1,10 +1,13 @@
 """SoftPrompt x FrozenModel -> KVPrefix: the one idea of this package.
 
 Files:
-    kv_prefix.py   KVPrefix: keys and values that a row's cache starts from
-    compiling.py   segments (token ids, embedding rows, ready keys and values) become a KVPrefix
-    run.py         Run: a run of tokens with its keys and values, in a tree of shared heads
-    store.py       PrefixStore: compiled soft prompts and text after them, kept within a byte budget
+    kv_prefix.py        KVPrefix: keys and values that a row's cache starts from
+    compiling.py        segments (token ids, embedding rows, ready keys and values) become a KVPrefix
+    run.py              Run: a run of tokens with its keys and values, in a tree of shared heads
+    store.py            PrefixStore: compiled soft prompts and text after them, kept within a byte budget
+    probes.py           run_probes: recorded probes read again, ProbeReport: same, drifted or broken
+    probe_recording.py  choose, record and store probes
+    probe_watch.py      once for each model and soft prompt: a warning when it has drifted
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from langchain_softprompt.prefix.compiling import (
     soft_segment,
 )
 from langchain_softprompt.prefix.kv_prefix import KVPrefix, cache_tensors
+from langchain_softprompt.prefix.probe_recording import choose_probes, record_probes, with_probes
+from langchain_softprompt.prefix.probe_watch import watch_drift
+from langchain_softprompt.prefix.probes import ProbeOutcome, ProbeReport, Verdict, run_probes
 from langchain_softprompt.prefix.store import SHORTEST_RUN, FoundHead, PrefixStore, SoftName, soft_name
 
 __all__ = [
@@ -30,14 +36,22 @@ __all__ = [
     "KVPrefix",
     "KeyValues",
     "PrefixStore",
+    "ProbeOutcome",
+    "ProbeReport",
     "Segment",
     "SoftName",
     "TokenIds",
+    "Verdict",
     "cache_tensors",
     "check_finite",
+    "choose_probes",
     "compile_prefix",
     "compile_segments",
     "non_finite_answers",
+    "record_probes",
+    "run_probes",
     "soft_name",
     "soft_segment",
+    "watch_drift",
+    "with_probes",
 ]

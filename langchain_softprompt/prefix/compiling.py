@@ -14,6 +14,7 @@ from transformers import Cache, DynamicCache
 from langchain_softprompt.errors import InvalidSoftPromptError, ModelMismatchError, NonFiniteSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix.kv_prefix import KVPrefix, cache_tensors
+from langchain_softprompt.prefix.probe_watch import watch_drift
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.folder import printable
 
@@ -50,6 +51,9 @@ Segment = TokenIds | EmbeddingRows | KeyValues
 def compile_prefix(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_model: bool = False) -> KVPrefix:
     """Compile a soft prompt for a frozen model.
 
+    The first time this process compiles it for this model, its recorded probes are read, and a warning is logged when it
+    has drifted.
+
     Args:
         model: The frozen model.
         soft_prompt: The soft prompt.
@@ -61,6 +65,7 @@ def compile_prefix(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_m
     """
     prefix = compile_segments(model, [soft_segment(model, soft_prompt, allow_other_model=allow_other_model)])
     _check_answers(model, prefix)
+    watch_drift(model, soft_prompt, lambda: prefix)
     return prefix
 
 

@@ -14,6 +14,8 @@ Files:
     batches.py      the order of the examples
     sweep.py        the learning rate, found by trying
     plan.py         Plan: steps, tokens, time and memory before they are spent
+    records.py      Records: what is written down about a soft prompt when it is done
+    report.py       a run in pictures and tables
     state.py        TrainingState: where a run stands, in one file
     run_folder.py   RunFolder: settings, log, state, and the soft prompts of a run
 """

@@ -25,12 +25,13 @@ from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.training.objectives import Imitation
+from langchain_softprompt.training.records import About, Records
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.runs import Nobody, Run, Watcher
 from langchain_softprompt.training.starts import new_learner
 from langchain_softprompt.training.state import write_whole
 from langchain_softprompt.training.teacher import Lesson, Teacher
-from langchain_softprompt.training.train import About, Records, run_folder, run_identity
+from langchain_softprompt.training.train import run_folder, run_identity
 
 _TENTH, _SHORTEST = 10, 4
 _HELD_OUT = 0.1
@@ -88,6 +89,7 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
+    probes: bool = True,
     watcher: Watcher | None = None,
     on_lesson: Callable[[], None] | None = None,
 ) -> Distillation:
@@ -112,6 +114,7 @@ def distill(
         resume: Go on with the run in `output`.
         overwrite: Replace what is in `output`.
         notes: Kept with the run's settings.
+        probes: As for `train`.
         watcher: Told how the run goes.
         on_lesson: Called for each text the long prompt has answered.
 
@@ -142,8 +145,17 @@ def distill(
         if len(lessons) <= apart:
             raise TrainingDataError(source or "texts", None, "the long prompt answers almost none of them: its answers are empty.")
         about = About(description, source, licence)
-        records = _Records(model, hard_prompt, rows, "", about, method=f"distilled {settings.method}", start_from=start_from)
-        records.tail = teacher
+        records = Records(
+            model,
+            hard_prompt.messages,
+            teacher.tail,
+            [rows[lesson.row] for lesson in lessons],
+            about,
+            method=f"distilled {settings.method}",
+            start_from=start_from,
+            probes=probes,
+            more={"teacher_tokens": len(teacher.head_ids)},
+        )
         run = Run(
             model,
             start,
@@ -174,21 +186,6 @@ def distill(
         prompt_seconds=prompt_seconds,
         soft_seconds=soft_seconds,
     )
-
-
-@dataclass(slots=True)
-class _Records(Records):
-    """The manifest of a distilled soft prompt: it has taken in the solved examples too."""
-
-    tail: Teacher | None = None
-
-    def finish(self, soft_prompt: SoftPrompt, run: Run) -> SoftPrompt:
-        made = Records.finish(self, soft_prompt, run)
-        if made.manifest is None or self.tail is None:
-            return made
-        facts = {**made.manifest.training, "teacher_tokens": len(self.tail.head_ids)}
-        manifest = made.manifest.model_copy(update={"input_messages": list(self.tail.tail), "training": facts})
-        return SoftPrompt(made.config, made.tensors, manifest=manifest)
 
 
 def _check_fields(hard_prompt: HardPrompt, rows: Sequence[Mapping[str, str]], source: str) -> None:
@@ -224,7 +221,9 @@ def _read_lessons(file: Path) -> tuple[list[Lesson], list[tuple[Tensor, Tensor]]
     try:
         with safe_open(str(file), framework="pt") as opened:
             facts = json.loads((opened.metadata() or {})["facts"])
-            lessons = [Lesson(*(tuple(lesson[name]) for name in ("text", "whole", "completion"))) for lesson in facts["lessons"]]
+            lessons = [
+                Lesson(lesson["row"], *(tuple(lesson[name]) for name in ("text", "whole", "completion"))) for lesson in facts["lessons"]
+            ]
             count = range(len(lessons))
             return lessons, [(opened.get_tensor(f"tokens.{number}"), opened.get_tensor(f"log_probs.{number}")) for number in count]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -16,6 +16,7 @@ from langchain_softprompt.training.learners import Learner
 from langchain_softprompt.training.loop import Look, StepReport, TrainingLoop, load, look_at
 from langchain_softprompt.training.objectives import Objective
 from langchain_softprompt.training.plan import Plan, make_plan
+from langchain_softprompt.training.report import run_report
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.state import TrainingState
 from langchain_softprompt.training.sweep import find_learning_rate
@@ -159,6 +160,8 @@ class Run:
             made[name] = self.finish(learner.soft_prompt(), self)
             if self.folder is not None:
                 self.folder.save_soft_prompt(name, made[name])
+        if self.folder is not None:
+            run_report(made["best"], self.folder.entries(), finished=self.state.finished).write(self.folder.path / "report.html")
         return Made(made["best"], made["last"], self.state, interrupted=interrupted)
 
     def stored_look(self, soft_prompt: SoftPrompt) -> Look:

@@ -74,9 +74,7 @@ def _from_soft_prompt(model: FrozenModel, soft_prompt: SoftPrompt, settings: Tra
         return KeyValueLearner(model, _stacked(prefix.layers))
     rows = soft_prompt.embedding_rows()
     if rows is None:
-        msg = (
-            f"The soft prompt to start from is of type {soft_prompt.kind}: keys and values, no embeddings. Use method kv-prefix."
-        )
+        msg = f"The soft prompt to start from is of type {soft_prompt.kind}: keys and values, no embeddings. Use method kv-prefix."
         raise InvalidSettingsError(msg)
     return EmbeddingLearner(model, rows, residual=settings.residual)
 

@@ -26,11 +26,13 @@ class Lesson:
     """What the teacher said to one text.
 
     Attributes:
+        row: Number of the row it is about.
         text: Token ids the student reads after its soft prompt.
         whole: Token ids the teacher reads: the long prompt and the text.
         completion: What the teacher answers, with the end-of-turn token where it came to one.
     """
 
+    row: int
     text: tuple[int, ...]
     whole: tuple[int, ...]
     completion: tuple[int, ...]
@@ -72,10 +74,10 @@ class Teacher:
         lessons = []
         with Engine(self._model) as engine:
             running = [engine.submit(whole, settings=settings) for _, whole in given]
-            for (text, whole), generation in zip(given, running, strict=True):
+            for row, ((text, whole), generation) in enumerate(zip(given, running, strict=True)):
                 result = generation.result()
                 ended = self._model.eos_token_ids[:1] if result.finish_reason == "stop" else ()
-                lessons.append(Lesson(text, whole, (*result.token_ids, *ended)))
+                lessons.append(Lesson(row, text, whole, (*result.token_ids, *ended)))
                 if on_answer:
                     on_answer()
         return [lesson for lesson in lessons if lesson.completion]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,33 +11,18 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from langchain_softprompt import __version__
 from langchain_softprompt.data import Example, HardPrompt, digest_rows, instruction_ids, make_examples
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
-from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt
+from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.training.loop import StepReport
 from langchain_softprompt.training.objectives import Completions
+from langchain_softprompt.training.records import About, Records
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.runs import Nobody, Run, Watcher
 from langchain_softprompt.training.starts import new_learner
 
 Rows = Sequence[Mapping[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a manifest says that no run can find out.
-
-    Attributes:
-        description: What the soft prompt does, in a sentence.
-        source: Where the data came from.
-        licence: The data's licence.
-    """
-
-    description: str = ""
-    source: str = ""
-    licence: str = ""
 
 
 def train(
@@ -57,6 +41,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
+    probes: bool = True,
     keep: Literal["best", "last"] = "best",
     on_step: Callable[[StepReport], None] | None = None,
     watcher: Watcher | None = None,
@@ -85,6 +70,8 @@ def train(
             ended with, on the same machine and number of threads.
         overwrite: Replace what is in `output`.
         notes: Anything to keep with the run's settings, for instance where the data lay.
+        probes: Write three short texts of the rows into the manifest, with what the model says to them, so that whoever
+            loads the soft prompt notices drift. Leave them out where nobody else may read a row.
         keep: Which soft prompt to return; a folder gets both.
         on_step: Called after each step.
         watcher: Told of the plan, of learning rates tried and of each step.
@@ -107,7 +94,17 @@ def train(
     watched = checked_validation(model, hard_prompt, validation, target, settings)
     identity = run_identity(model, hard_prompt, rows, validation, target=target, settings=settings, start_from=start_from)
     folder = run_folder(output, identity, notes, resume=resume, overwrite=overwrite)
-    record = Records(model, hard_prompt, rows, target, about, method=settings.method, start_from=start_from)
+    record = Records(
+        model,
+        hard_prompt.messages,
+        hard_prompt.inputs,
+        rows,
+        about,
+        method=settings.method,
+        start_from=start_from,
+        target=target,
+        probes=probes,
+    )
     run = Run(
         model,
         start,
@@ -179,68 +176,6 @@ def run_identity(
     }
 
 
-@dataclass(slots=True)
-class Records:
-    """What is written down about a soft prompt when it is done."""
-
-    model: FrozenModel
-    hard_prompt: HardPrompt
-    rows: Rows
-    target: str
-    about: About
-    method: str
-    start_from: SoftPrompt | None = None
-
-    def finish(self, soft_prompt: SoftPrompt, run: Run) -> SoftPrompt:
-        """Give a soft prompt its manifest, with scores of it as it is stored."""
-        look = run.stored_look(soft_prompt)
-        manifest = Manifest(
-            description=self.about.description,
-            base_model=BaseModelRecord(id=self.model.name, revision=self.model.revision, fingerprint=self.model.fingerprint),
-            method=self.method,
-            hard_prompt=list(self.hard_prompt.messages),
-            input_messages=list(self.hard_prompt.inputs),
-            drop_default_system=True,
-            training={**facts(run), "target": self.target, "init": self._init(run)},
-            seeds=[run.settings.seed],
-            data=DataRecord(
-                digest=digest_rows(self.rows),
-                rows=len(self.rows),
-                validation_rows=min(len(run.validation), run.settings.validation_rows),
-                source=self.about.source,
-                licence=self.about.licence,
-            ),
-            scores={
-                "validation_loss": look.loss,
-                "validation_exact_match": look.exact_match,
-                "initial_validation_loss": run.state.initial[0],
-                "initial_validation_exact_match": run.state.initial[1],
-            }
-            if run.validation
-            else {},
-            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-            package_version=__version__,
-        )
-        return SoftPrompt(soft_prompt.config, soft_prompt.tensors, manifest=manifest)
-
-    def _init(self, run: Run) -> str:
-        return f"soft-prompt {self.start_from.content_hash}" if self.start_from is not None else run.settings.start
-
-
-def facts(run: Run) -> dict[str, bool | int | float | str | None]:
-    """Settings and facts of a run, for the manifest."""
-    state = run.state
-    done = {
-        "learning_rate": state.learning_rate,
-        "max_steps": run.settings.steps_for(len(run.objective.examples)),
-        "best_step": state.best_step,
-        "steps_done": state.step,
-        "tokens": state.tokens,
-        "seconds": round(state.seconds, 1),
-    }
-    return {**asdict(run.settings), **done}
-
-
 class _Steps(Nobody):
     """Only the steps matter; a plan would cost two of them."""
 
@@ -251,4 +186,4 @@ class _Steps(Nobody):
         self._on_step(report)
 
 
-__all__ = ["About", "Records", "train"]
+__all__ = ["run_folder", "run_identity", "train"]

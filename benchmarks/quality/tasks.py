@@ -1,0 +1,77 @@
+"""The data sets, their hard prompts, and how long to train on each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from langchain_softprompt.data import HardPrompt, Row, read_rows
+from langchain_softprompt.settings import TrainingSettings
+
+_HERE = Path(__file__).parent
+_DATA = _HERE.parent / "data"
+VIRTUAL_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One data set.
+
+    Attributes:
+        name: Its folder.
+        field: What is read.
+        target: What is to be answered.
+        metrics: What answers are scored by, the one that decides first.
+        targets: What a soft prompt should reach, by metric.
+        steps: Optimiser steps of 16 rows that fit into half an hour on two cores.
+        shots: Solved examples of the few-shot prompt.
+    """
+
+    name: str
+    field: str
+    target: str
+    metrics: tuple[str, ...]
+    targets: dict[str, float]
+    steps: int
+    shots: int = 5
+
+    def prompt(self) -> HardPrompt:
+        """The hard prompt."""
+        return HardPrompt.from_file(_HERE / "templates" / f"{self.name}.json")
+
+    def rows(self, split: str) -> list[Row]:
+        """The rows of ``train``, ``validation`` or ``test``."""
+        return read_rows(_DATA / self.name / f"{split}.jsonl", [self.field, self.target])
+
+    def settings(self, seed: int, **changes: object) -> TrainingSettings:
+        """How to train on it."""
+        base = TrainingSettings(virtual_tokens=VIRTUAL_TOKENS, max_steps=self.steps, learning_rate=5e-2, seed=seed, patience=None)
+        return base.override(**{"evaluate_every": max(1, self.steps // 6), "validation_rows": 200, **changes})
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("sentence_polarity", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.88}, 420),
+        Task("banking77", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.75}, 640),
+        Task(
+            "snips",
+            "input",
+            "output",
+            ("json_exact_match", "slot_f1", "valid_json", "intent"),
+            {"intent": 0.95, "json_exact_match": 0.45},
+            330,
+        ),
+        Task("disfl_qa", "input", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 400),
+    )
+}
+
+
+def intent(row: Row, answer: str) -> float:
+    """Whether an answer in JSON names the wanted intent."""
+    try:
+        said = json.loads(answer)
+    except ValueError:
+        return 0.0
+    return float(isinstance(said, dict) and said.get("intent") == json.loads(row["output"])["intent"])

@@ -1,0 +1,145 @@
+"""Intervals and tests against scipy's own, and against what is known of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from langchain_softprompt.evaluation.metrics import Judged, Measured, choose_metrics
+from langchain_softprompt.evaluation.metrics.metric import mean_of
+from langchain_softprompt.evaluation.statistics import difference_of, gap_of, interval_of
+
+
+def _binary(text: str) -> Measured:
+    return mean_of([float(mark) for mark in text], binary=True)
+
+
+def _normal(rows: int, mean: float, seed: int) -> Measured:
+    return mean_of(np.random.default_rng(seed).normal(mean, 1, rows).tolist())
+
+
+def _f1(pairs: list[tuple[str, str]]) -> Measured:
+    return choose_metrics("text", ["macro_f1"])[0].measure([Judged({}, wanted, answer) for wanted, answer in pairs])
+
+
+def test_the_interval_of_a_mean_is_scipys_percentile_bootstrap() -> None:
+    """Both draw at random, so they agree to a few hundredths of the interval's width."""
+    values = np.random.default_rng(3).exponential(1.0, 80)
+    ours = interval_of(mean_of(values.tolist()), resamples=20_000)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(4)).confidence_interval
+    assert ours.low == pytest.approx(theirs.low, abs=0.02)
+    assert ours.high == pytest.approx(theirs.high, abs=0.02)
+
+
+def test_the_interval_of_macro_f1_is_what_scoring_each_resample_afresh_gives() -> None:
+    draw = np.random.default_rng(0)
+    pairs = [(wanted, wanted if draw.random() < 0.7 else "b") for wanted in "aaaabbbccd" * 4]
+    again = np.random.default_rng(9)
+    afresh = [_f1([pairs[place] for place in again.integers(0, len(pairs), len(pairs))]).score for _ in range(2000)]
+    ours = interval_of(_f1(pairs), seed=9)
+    low, high = np.percentile(afresh, [2.5, 97.5])
+    assert (ours.low, ours.high) == pytest.approx((low, high))
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    covered = [0.0 in interval_of(_normal(100, 0.0, seed), seed=seed, resamples=500) for seed in range(200)]
+    assert 0.88 <= sum(covered) / len(covered) <= 0.99
+
+
+@pytest.mark.parametrize("text", ["1" * 20, "0" * 7])
+def test_rows_that_are_all_right_or_all_wrong_get_the_exact_interval_not_certainty(text: str) -> None:
+    interval = interval_of(_binary(text))
+    exact = stats.binomtest(text.count("1"), len(text)).proportion_ci(0.95, method="exact")
+    assert (interval.low, interval.high) == pytest.approx((exact.low, exact.high))
+    assert interval.high > interval.low
+
+
+def _mcnemar_by_hand(one: str, other: str) -> float:
+    """Two-sided: all ways the differing rows could fall that are no likelier than the one that came."""
+    better = sum(pair == ("1", "0") for pair in zip(one, other, strict=True))
+    differing = better + sum(pair == ("0", "1") for pair in zip(one, other, strict=True))
+    chances = [math.comb(differing, count) / 2**differing for count in range(differing + 1)]
+    return sum(chance for chance in chances if chance <= chances[better] * (1 + 1e-9))
+
+
+@given(marks=st.lists(st.tuples(st.sampled_from("01"), st.sampled_from("01")), min_size=1, max_size=25))
+def test_right_or_wrong_is_tested_by_mcnemars_exact_test(marks: list[tuple[str, str]]) -> None:
+    one, other = "".join(mark for mark, _ in marks), "".join(mark for _, mark in marks)
+    difference = difference_of(_binary(one), _binary(other), resamples=100)
+    assert difference.test == "McNemar"
+    assert difference.p_value == pytest.approx(_mcnemar_by_hand(one, other))
+    assert difference.value == pytest.approx((one.count("1") - other.count("1")) / len(one))
+
+
+def test_other_metrics_are_tested_by_swapping_rows_as_trying_all_swaps_does() -> None:
+    one, other = _normal(10, 0.8, 1), _normal(10, 0.0, 2)
+    apart = one.values - other.values
+    every = [abs(np.mean(apart * signs)) for signs in itertools.product([1, -1], repeat=10)]
+    exact = float(np.mean(np.asarray(every) >= abs(apart.mean()) - 1e-12))
+    difference = difference_of(one, other, resamples=20_000)
+    assert difference.test == "randomisation"
+    assert difference.p_value == pytest.approx(exact, abs=0.01)
+    scipys = stats.permutation_test((one.values, other.values), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=10_000)
+    assert exact == pytest.approx(scipys.pvalue, abs=0.01)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000))
+def test_an_arm_beside_itself_differs_by_nothing_for_sure(seed: int) -> None:
+    one = _normal(12, 0.0, seed)
+    difference = difference_of(one, one, seed=seed, resamples=200)
+    assert (difference.value, difference.interval.low, difference.interval.high) == (0, 0, 0)
+    assert difference.p_value == 1
+
+
+def test_pairing_makes_a_small_steady_difference_visible() -> None:
+    base = _normal(60, 0.0, 5)
+    better = mean_of((base.values + 0.1).tolist())
+    paired = difference_of(better, base)
+    assert paired.interval.low == pytest.approx(0.1)
+    assert paired.p_value < 0.001
+    _, unpaired = gap_of(better, base)
+    assert unpaired.low < 0 < unpaired.high
+
+
+def test_a_row_that_one_arm_has_no_number_for_is_left_out_of_both() -> None:
+    from langchain_softprompt.likelihood import CompletionScore
+
+    measure = choose_metrics("text", ["perplexity"])[0].measure
+
+    def rows(*losses: float | None) -> Measured:
+        return measure([Judged({}, "w", "a", likelihood=None if loss is None else CompletionScore((-loss,), (True,))) for loss in losses])
+
+    difference = difference_of(rows(1.0, 2.0, None), rows(2.0, None, 9.0))
+    assert difference.value == pytest.approx(math.e - math.e**2)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_rows_without_any_give_none() -> None:
+    one, other = _normal(30, 0.3, 1), _normal(30, 0.0, 2)
+    assert difference_of(one, other, seed=4) == difference_of(one, other, seed=4)
+    assert interval_of(one, seed=4) != interval_of(one, seed=5)
+    empty = choose_metrics("text", ["slot_f1"])[0].measure([Judged({}, "{}", "{}")] * 3)
+    assert math.isnan(empty.score)
+    assert math.isnan(interval_of(empty).low)
+    assert math.isnan(difference_of(empty, empty).p_value)
+
+
+def test_many_rows_are_resampled_in_parts_that_fit_the_memory() -> None:
+    """The same interval whether resamples are drawn together or few at a time."""
+    from langchain_softprompt.evaluation import statistics
+
+    one = _normal(500, 0.0, 1)
+    together = interval_of(one, resamples=300)
+    whole = statistics._CHUNK_NUMBERS
+    statistics._CHUNK_NUMBERS = 1000
+    try:
+        apart = interval_of(one, resamples=300)
+    finally:
+        statistics._CHUNK_NUMBERS = whole
+    assert (apart.low, apart.high) == pytest.approx((together.low, together.high))
