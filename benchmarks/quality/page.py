@@ -42,7 +42,8 @@ def page(results: dict[str, Any]) -> str:
             continue
         wanted = ", ".join(f"{_NAMES[name]} {value:g}" for name, value in task.targets.items())
         parts.append(f"## {task.name}\n\nAim: {wanted}.\n")
-        parts.append("| way | seeds | " + " | ".join(_NAMES[name] for name in task.metrics) + " | steps | minutes | tokens read a row |")
+        named = " | ".join(_NAMES[name] for name in task.metrics)
+        parts.append(f"| way | seeds | {named} | steps | minutes | tokens read a row |")
         parts.append("| --- | --- |" + " ---: |" * (len(task.metrics) + 3))
         parts += [_line(name, task.metrics, [cell for cell in cells if cell["way"] == name]) for name in _WAYS]
         parts.append("")
@@ -71,10 +72,10 @@ def _value(found: list[list[float]]) -> str:
 
 _HEAD = """# How good are they?
 
-Four public data sets, SmolLM2-135M-Instruct, soft prompts of 64 virtual tokens, trained on a CPU. Test rows were looked at once, at the end;
-steps and settings were chosen on validation rows. Every way answers the same rows through the same engine: labels are decoded as one of the
-labels there are (for hard prompts too, which helps them most), texts freely. With one seed the range is a 95 % bootstrap interval over rows;
-with more it is the lowest and the highest seed.
+Four public data sets, SmolLM2-135M-Instruct, soft prompts of 64 virtual tokens, trained on a CPU. Test rows were looked at once, at the
+end; steps and settings were chosen on validation rows. Every way answers the same rows through the same engine: labels are decoded as one
+of the labels there are (for hard prompts too, which helps them most), texts freely. With one seed the range is a 95 % bootstrap interval
+over rows; with more it is the lowest and the highest seed.
 
 Made by one command, which goes on where it was stopped (the data lies in `benchmarks/data`):
 
@@ -83,9 +84,9 @@ Made by one command, which goes on where it was stopped (the data lies in `bench
 make quality
 ```
 
-"PEFT's prompt tuning" and "PEFT's prefix tuning" start as PEFT itself creates them (rows of the vocabulary; random keys and values) and are
-trained on the same rows for the same steps with the learning rate found as ours is, by this package's loop: its gradients are PEFT's, which a
-test shows, at a fraction of the time.
+"PEFT's prompt tuning" and "PEFT's prefix tuning" start as PEFT itself creates them (rows of the vocabulary; random keys and values). They
+are trained on the same rows for the same steps, with the learning rate found by trying, by this package's loop: its gradients are PEFT's,
+which a test shows, at a fraction of the time.
 """
 
 

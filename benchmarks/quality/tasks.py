@@ -63,7 +63,7 @@ TASKS = {
             {"intent": 0.95, "json_exact_match": 0.45},
             330,
         ),
-        Task("disfl_qa", "input", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 400),
+        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 400),
     )
 }
 

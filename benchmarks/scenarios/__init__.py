@@ -16,6 +16,7 @@ from benchmarks.scenarios.one_soft_prompt import one_soft_prompt
 from benchmarks.scenarios.overhead import overhead
 from benchmarks.scenarios.precision import precision
 from benchmarks.scenarios.switching import switching
+from benchmarks.scenarios.training import training
 
 SCENARIOS: dict[str, Callable[[Bench], Scenario]] = {
     "mixed_batch": mixed_batch,
@@ -28,4 +29,5 @@ SCENARIOS: dict[str, Callable[[Bench], Scenario]] = {
     "memory": memory,
     "importing": importing,
     "precision": precision,
+    "training": training,
 }

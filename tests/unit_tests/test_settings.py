@@ -16,6 +16,7 @@ from langchain_softprompt.settings import QUANTIZATIONS, EngineLimits, Generatio
 _NO_INTEGER = [1.0, "1", None, True, math.nan]
 _NO_NUMBER = ["1", None, True, math.nan, math.inf, -math.inf, 10**400]
 _AT_LEAST_1 = ([1, 2, 10**9], [0, -1, *_NO_INTEGER])
+_AT_LEAST_1_OR_NONE = ([None, 1, 2, 10**9], [0, -1, *(value for value in _NO_INTEGER if value is not None)])
 _CLASSES = (GenerationSettings, EngineLimits, TrainingSettings)
 
 # For each setting: values that are allowed, values that are not.
@@ -35,12 +36,18 @@ _BOUNDS: dict[tuple[type, str], tuple[list[Any], list[Any]]] = {
     (EngineLimits, "prefill_chunk"): _AT_LEAST_1,
     (EngineLimits, "prefix_cache_bytes"): ([0, 1], [-1, *_NO_INTEGER]),
     (TrainingSettings, "virtual_tokens"): ([None, 1, 4096], [0, -1, 4097, 1.0, "1", True]),
-    (TrainingSettings, "max_steps"): _AT_LEAST_1,
+    (TrainingSettings, "max_steps"): _AT_LEAST_1_OR_NONE,
+    (TrainingSettings, "method"): (["kv-prefix", "prompt-tuning"], ["lora", "", None, 1]),
+    (TrainingSettings, "start"): (["hard-prompt", "vocabulary"], ["random", "", None, 1]),
+    (TrainingSettings, "residual"): ([False], [True, 1, "yes", None]),  # true goes with prompt tuning only
+    (TrainingSettings, "select_by"): (["exact-match", "loss"], ["accuracy", "", None]),
+    (TrainingSettings, "patience"): _AT_LEAST_1_OR_NONE,
+    (TrainingSettings, "save_every"): _AT_LEAST_1,
     (TrainingSettings, "batch_size"): _AT_LEAST_1,
-    (TrainingSettings, "learning_rate"): ([1e-9, 1, 10.0], [0, -1, *_NO_NUMBER]),
+    (TrainingSettings, "learning_rate"): ([None, 1e-9, 1, 10.0], [0, -1, *(value for value in _NO_NUMBER if value is not None)]),
     (TrainingSettings, "warmup_share"): ([0, 0.5, 0.999], [-0.1, 1, 1.5, *_NO_NUMBER]),
     (TrainingSettings, "clip_norm"): ([1e-9, 1, 10.0], [0, -1, *_NO_NUMBER]),
-    (TrainingSettings, "evaluate_every"): _AT_LEAST_1,
+    (TrainingSettings, "evaluate_every"): _AT_LEAST_1_OR_NONE,
     (TrainingSettings, "validation_rows"): _AT_LEAST_1,
     (TrainingSettings, "max_tokens"): _AT_LEAST_1,
     (TrainingSettings, "seed"): ([0, 2**70], [-1, *_NO_INTEGER]),
@@ -62,6 +69,10 @@ def test_a_value_inside_the_bounds_is_taken(kind: type, name: str, value: object
 def test_a_value_outside_the_bounds_is_refused_by_name(kind: type, name: str, value: object) -> None:
     with pytest.raises(InvalidSettingsError, match=rf"^{name}: expected .*, found "):
         kind(**{name: value})
+
+
+def test_a_residual_network_goes_with_prompt_tuning() -> None:
+    assert TrainingSettings(method="prompt-tuning", residual=True).residual
 
 
 @pytest.mark.parametrize("quantization", [None, "int8", *QUANTIZATIONS])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_softprompt.errors import TrainingDataError
-from langchain_softprompt.training import read_rows
+from langchain_softprompt.data import check_rows, read_rows
+from langchain_softprompt.errors import MissingExtraError, TrainingDataError
 
 _FIELDS = ["text", "label"]
 
@@ -71,7 +72,7 @@ def test_a_line_that_can_not_be_used_is_named_with_its_number(tmp_path: Path, na
         ("r.jsonl", "\n \n", "holds no rows"),
         ("r.csv", "", "holds no rows"),
         ("r.csv", "text,label\n", "holds no rows"),
-        ("r.txt", "a", r"expected a .jsonl or .csv file, found '.txt'"),
+        ("r.txt", "a", r"expected a .jsonl, .csv or .parquet file, or the folder of a dataset, found '.txt'"),
         ("rows", "a", "found 'no ending'"),
         ("r.jsonl", b"\xff\xfe", "can't be read"),
         ("r.csv", b"text,label\n\xff,x\n", "can't be read"),
@@ -103,3 +104,36 @@ def test_any_file_at_all_gives_rows_of_text_or_one_typed_error(
     except TrainingDataError:
         return
     assert all(isinstance(row["text"], str) and row["text"].strip() for row in rows)
+
+
+def test_a_datasets_folder_and_a_parquet_file_give_the_rows_that_datasets_wrote(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"text": "cow", "label": "farm", "number": 1}, {"text": "eel", "label": "sea", "number": 2}]
+    written = datasets.Dataset.from_list(rows)
+    written.save_to_disk(str(tmp_path / "homes"))
+    written.to_parquet(str(tmp_path / "homes.parquet"))
+    wanted = [{"text": row["text"], "label": row["label"]} for row in rows]
+    assert read_rows(tmp_path / "homes", _FIELDS) == read_rows(tmp_path / "homes.parquet", _FIELDS) == wanted
+    assert check_rows(written, _FIELDS) == wanted
+    with pytest.raises(TrainingDataError, match="line 1: field 'number': expected text"):
+        read_rows(tmp_path / "homes", ["number"])
+    datasets.DatasetDict({"train": written}).save_to_disk(str(tmp_path / "splits"))
+    with pytest.raises(TrainingDataError, match="holds several splits: train"):
+        read_rows(tmp_path / "splits", _FIELDS)
+    (tmp_path / "broken.parquet").write_bytes(b"no parquet")
+    with pytest.raises(TrainingDataError, match="can't be read as a dataset"):
+        read_rows(tmp_path / "broken.parquet", _FIELDS)
+
+
+def test_a_dataset_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'langchain-softprompt\[datasets\]'"):
+        read_rows(tmp_path, _FIELDS)
+
+
+def test_rows_from_anywhere_are_checked_like_those_of_a_file() -> None:
+    assert check_rows(({"text": text, "more": 1} for text in "ab"), ["text"]) == [{"text": "a"}, {"text": "b"}]
+    with pytest.raises(TrainingDataError, match="mine, line 2: field 'text'"):
+        check_rows([{"text": "a"}, {"text": " "}], ["text"], "mine")
+    with pytest.raises(TrainingDataError, match="mine: holds no rows"):
+        check_rows([], ["text"], "mine")
