@@ -9,6 +9,7 @@ import typer
 from langchain_softprompt.cli.check import check
 from langchain_softprompt.cli.distill import distill
 from langchain_softprompt.cli.evaluate import evaluate
+from langchain_softprompt.cli.inspect import inspect
 from langchain_softprompt.cli.output import show_error
 from langchain_softprompt.cli.train import train
 from langchain_softprompt.errors import SoftPromptError
@@ -30,6 +31,7 @@ app.command("train")(train)
 app.command("distill")(distill)
 app.command("evaluate")(evaluate)
 app.command("check")(check)
+app.command("inspect")(inspect)
 
 
 def main() -> None:

@@ -195,7 +195,7 @@ def _distance(report: ProbeReport) -> str:
     if not math.isfinite(report.divergence):
         return str(report)
     return (
-        f"off by {report.deviation:.2g} nats ({report.allowed:g} allowed), divergence {max(0.0, report.divergence):.2g} nats, "
+        f"off by {report.deviation:.2g} nats ({report.allowed:g} allowed), divergence {report.divergence:.2g} nats, "
         f"likeliest token changed on {report.changed_tokens}"
     )
 

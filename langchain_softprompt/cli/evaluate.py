@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import random
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from langchain_softprompt.cli.output import progress_bar, say, show_json
-from langchain_softprompt.errors import EvaluationError
-
-if TYPE_CHECKING:
-    from langchain_softprompt.data import HardPrompt
-    from langchain_softprompt.evaluation import Arm, Evaluation, Metric
-    from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.cli.evaluation_input import (
+    check_limits,
+    check_records,
+    choose_labels,
+    chosen_metrics,
+    load_arms,
+    load_soft_prompt,
+    make_folders,
+    read_data,
+    read_limits,
+    read_template,
+    trained_target,
+)
+from langchain_softprompt.cli.evaluation_output import below_limits, show_evaluation, write_evaluation
+from langchain_softprompt.cli.output import progress_bar, say
 
 BELOW_LIMIT = 3
 
@@ -29,7 +34,10 @@ _OUTPUT = "Output"
 
 
 def evaluate(
-    soft_prompts: Annotated[list[str], typer.Argument(help="Soft prompts, folders or Hub ids; several are compared.", show_default=False)],
+    soft_prompts: Annotated[
+        list[str],
+        typer.Argument(help="Soft prompts, folders or Hub ids; several are compared.", metavar="SOFT_PROMPT...", show_default=False),
+    ],
     data: Annotated[Path, typer.Option(help="Rows to judge on, .jsonl or .csv.", rich_help_panel=_DATA)],
     target: Annotated[
         str | None, typer.Option(help="Field with the wanted answer; by default the one it was trained on.", rich_help_panel=_DATA)
@@ -97,11 +105,9 @@ def evaluate(
 
     Example: langchain-softprompt evaluate prompts/route --data test.jsonl --train-data train.jsonl --report route.html
     """
-    from langchain_softprompt.evaluation import EvaluationOptions
+    from langchain_softprompt.evaluation import EvaluationOptions, baselines
     from langchain_softprompt.evaluation import evaluate as judge
-    from langchain_softprompt.evaluation.baselines import baselines
     from langchain_softprompt.frozen_model import FrozenModel
-    from langchain_softprompt.soft_prompt import SoftPrompt
 
     options = EvaluationOptions(
         answers=answers,
@@ -112,23 +118,24 @@ def evaluate(
         allow_other_model=other_model,
         max_rows=batch_rows,
     )
-    limits = _limits(fail_under or [])
-    prompt = _template(template, input_field)
-    soft = _soft_arms(soft_prompts, prompt)
+    limits = read_limits(fail_under or [])
+    make_folders({"report": report, "save-answers": save_answers})
+    prompt = read_template(template, input_field)
+    soft = load_arms(soft_prompts, prompt)
     loaded = [arm.soft_prompt for arm in soft if arm.soft_prompt is not None]
     if record:
-        _check_records(loaded)
-    field = target or _trained_target(loaded)
-    known = _read(data, soft, prompt, field)
-    learned = _read(train_data, soft, prompt, field) if train_data is not None else []
-    chosen, options_labels = _labels(labels, known, learned, field)
+        check_records(loaded)
+    field = target or trained_target(loaded)
+    known = read_data(data, soft, prompt, field)
+    learned = read_data(train_data, soft, prompt, field) if train_data is not None else []
+    chosen, options_labels = choose_labels(labels, known, learned, field)
     judged = random.Random(seed).sample(known, rows) if rows is not None and rows < len(known) else known
-    metrics = _metrics(
+    metrics = chosen_metrics(
         metric or [], function or [], [row[field] for row in (*known, *learned)], labelled=chosen is not None, ignore_case=ignore_case
     )
-    _check_limits(limits, metrics)
+    check_limits(limits, metrics)
     frozen = FrozenModel.load(model, dtype=dtype, device=device, packed=True)
-    init = SoftPrompt.load(Path(init_from) if Path(init_from).expanduser().is_dir() else init_from) if init_from else None
+    init = load_soft_prompt(init_from) if init_from else None
     others, left_out = (
         baselines(frozen, soft, judged, target=field, prompt=prompt, train_rows=learned, few_shot=few_shot, seed=seed, init_from=init)
         if baseline
@@ -158,188 +165,8 @@ def evaluate(
             facts={"rows_drawn": len(judged) < len(known), "few_shot": few_shot if baseline else 0, **options_labels},
             on_progress=on_progress,
         )
-    below = _below(evaluation, limits)
-    _write(evaluation, soft, judged, report=report, save_answers=save_answers, record=record)
-    _show(evaluation, below, report=report, as_json=json)
+    below = below_limits(evaluation, limits)
+    write_evaluation(evaluation, soft, judged, report=report, save_answers=save_answers, record=record)
+    show_evaluation(evaluation, below, report=report, as_json=json)
     if below:
         raise typer.Exit(BELOW_LIMIT)
-
-
-def _limits(asked: Sequence[str]) -> dict[str, float]:
-    limits = {}
-    for text in asked:
-        name, equals, number = text.rpartition("=")
-        try:
-            limits[name.strip()] = float(number)
-        except ValueError:
-            equals = ""
-        if not equals or not name.strip():
-            msg = f"fail-under: expected metric=number, for instance accuracy=0.8, found {text!r}."
-            raise EvaluationError(msg)
-    return limits
-
-
-def _template(template: Path | None, input_field: str | None) -> HardPrompt | None:
-    from langchain_softprompt.data import HardPrompt
-
-    return HardPrompt.from_file(template, input_field=input_field) if template is not None else None
-
-
-def _soft_arms(sources: Sequence[str], prompt: HardPrompt | None) -> list[Arm]:
-    from langchain_softprompt.evaluation import soft_prompt_arm
-    from langchain_softprompt.soft_prompt import SoftPrompt
-
-    names = _names(sources)
-    arms = []
-    for source, name in zip(sources, names, strict=True):
-        soft_prompt = SoftPrompt.load(Path(source) if Path(source).expanduser().is_dir() else source)
-        says = soft_prompt.manifest is not None and soft_prompt.manifest.input_messages
-        arms.append(soft_prompt_arm(soft_prompt, prompt=None if says else prompt, name=name))
-    return arms
-
-
-def _names(sources: Sequence[str]) -> list[str]:
-    """Short names that differ: the last part of a path, with the one before where that tells little."""
-    for count in (1, 2, 3):
-        names = []
-        for source in sources:
-            parts = [part for part in source.replace("\\", "/").split("/") if part not in {"", "."}]
-            more = count + 1 if parts[-1:] in (["best"], ["last"], ["initial"]) else count
-            names.append("/".join(parts[-more:]) or source)
-        if len(set(names)) == len(names):
-            return names
-    return list(sources)
-
-
-def _trained_target(soft_prompts: Sequence[SoftPrompt]) -> str:
-    for soft_prompt in soft_prompts:
-        named = soft_prompt.manifest.training.get("target") if soft_prompt.manifest is not None else None
-        if isinstance(named, str):
-            return named
-    msg = "target: the soft prompt does not say which field it was trained to answer with. Name it: --target label."
-    raise EvaluationError(msg)
-
-
-def _read(file: Path, soft: Sequence[Arm], prompt: HardPrompt | None, target: str) -> list[dict[str, str]]:
-    from langchain_softprompt.data import read_rows
-    from langchain_softprompt.evaluation import hard_prompt_of
-
-    fields = [field for arm in soft for field in arm.fields]
-    prompts = [prompt] if prompt is not None else [hard_prompt_of(arm.soft_prompt) for arm in soft if arm.soft_prompt is not None]
-    fields += [field for hard in prompts if hard is not None for field in hard.fields]
-    return read_rows(file, list(dict.fromkeys([*fields, target])))
-
-
-def _labels(
-    labels: str | None, known: Sequence[Mapping[str, str]], learned: Sequence[Mapping[str, str]], target: str
-) -> tuple[list[str] | None, dict[str, str]]:
-    """The labels asked for, or all there are in the data where it is labelled: also those of rows that are not drawn."""
-    from langchain_softprompt.evaluation import guess_task
-
-    if labels is not None:
-        file = Path(labels)
-        try:
-            text = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else labels.split(",")
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"labels: {labels} can't be read: {error}."
-            raise EvaluationError(msg) from error
-        return [label.strip() for label in text if label.strip()], {"labels_from": "given"}
-    wanted = [row[target] for row in (*known, *learned)]
-    if guess_task(wanted) != "classification":
-        return None, {}
-    return sorted(set(wanted)), {"labels_from": "all rows of the data" + (" and the training data" if learned else "")}
-
-
-def _metrics(names: Sequence[str], functions: Sequence[str], wanted: Sequence[str], *, labelled: bool, ignore_case: bool) -> list[Metric]:
-    """The metrics asked for; functions alone come before those that fit the answers."""
-    from langchain_softprompt.evaluation import guess_task, load_function
-    from langchain_softprompt.evaluation.metrics import choose_metrics
-
-    if functions and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: the user's module lies in this folder.
-    task = "classification" if labelled else guess_task(wanted)
-    made = [load_function(place) for place in functions]
-    by_task = choose_metrics(task, ignore_case=ignore_case) if functions and not names else []
-    return choose_metrics(task, [*names, *made, *by_task], ignore_case=ignore_case)
-
-
-def _check_limits(limits: Mapping[str, float], metrics: Sequence[Metric]) -> None:
-    names = [metric.name for metric in metrics]
-    strange = next((name for name in limits if name not in names), None)
-    if strange is not None:
-        msg = f"fail-under: {strange} is not measured here. Measured are: {', '.join(names)}; ask for more with --metric."
-        raise EvaluationError(msg)
-
-
-def _below(evaluation: Evaluation, limits: Mapping[str, float]) -> list[str]:
-    """What is worse than it may be, in words."""
-    said = []
-    for name, limit in limits.items():
-        facts = evaluation.metric(name)
-        for arm in evaluation.arms:
-            if arm.kind != "soft prompt":
-                continue
-            value = arm.scores[name].value
-            if not (value >= limit if facts.higher_is_better else value <= limit):  # NaN is worse than any limit
-                said.append(f"{arm.name}: {name} is {value:.4g}, worse than {limit:g}")
-    return said
-
-
-def _check_records(soft_prompts: Sequence[SoftPrompt]) -> None:
-    """Before the work, not after it."""
-    for soft_prompt in soft_prompts:
-        if soft_prompt.manifest is None or not Path(soft_prompt.source).expanduser().is_dir():
-            msg = f"record: {soft_prompt.source} is no folder on this machine with a manifest, so scores can't be written into it."
-            raise EvaluationError(msg)
-
-
-def _write(
-    evaluation: Evaluation,
-    soft: Sequence[Arm],
-    rows: Sequence[Mapping[str, str]],
-    *,
-    report: Path | None,
-    save_answers: Path | None,
-    record: bool,
-) -> None:
-    import json
-    from dataclasses import replace
-
-    from langchain_softprompt.evaluation.report import report_page
-
-    if save_answers is not None:
-        given = {arm.name: arm.answers for arm in evaluation.arms}
-        lines = [
-            {"row": dict(row), "answers": {name: {mode: texts[number] for mode, texts in modes.items()} for name, modes in given.items()}}
-            for number, row in enumerate(rows)
-        ]
-        try:
-            save_answers.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-        except OSError as error:
-            msg = f"save-answers: {save_answers} can't be written: {error}."
-            raise EvaluationError(msg) from error
-    if report is not None:
-        folders = {arm.name: arm.soft_prompt.source for arm in soft if arm.soft_prompt is not None}
-        command = shlex.join(["langchain-softprompt", *sys.argv[1:]]) if sys.argv[1:2] == ["evaluate"] else ""
-        report_page(evaluation, command=command, folders=folders).write(report)
-    if record:
-        for arm in soft:
-            if arm.soft_prompt is not None and arm.soft_prompt.manifest is not None:
-                manifest = arm.soft_prompt.manifest.model_copy(update={"evaluation": evaluation.record(arm.name)})
-                replace(arm.soft_prompt, manifest=manifest).save(Path(arm.soft_prompt.source).expanduser())
-
-
-def _show(evaluation: Evaluation, below: Sequence[str], *, report: Path | None, as_json: bool) -> None:
-    from langchain_softprompt.cli.scores import show_scores
-
-    if as_json:
-        facts = evaluation.to_json()
-        for arm in facts["arms"]:
-            del arm["answers"]
-        show_json({**facts, "below_limit": list(below), "report": str(report) if report is not None else None})
-        return
-    show_scores(evaluation)
-    for line in below:
-        say(f"Below the limit: {line}.")
-    if report is not None:
-        say(f"Report: {report}")

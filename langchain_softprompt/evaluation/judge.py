@@ -71,7 +71,8 @@ def evaluate(
         MissingExtraError: The extra ``eval`` is not installed.
     """
     began = time.perf_counter()
-    need("scipy.stats"), need("sklearn.metrics")  # before any work is done
+    for module in ("scipy.stats", "sklearn.metrics", "sacrebleu"):  # before any work is done
+        need(module)
     options = options or EvaluationOptions()
     _check(arms, rows)
     plan = _plan(rows, train_rows, target, metrics, labels, options)

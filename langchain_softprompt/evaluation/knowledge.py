@@ -18,7 +18,7 @@ from langchain_softprompt.evaluation.results import Knowledge
 from langchain_softprompt.evaluation.words import judge_knowledge
 from langchain_softprompt.frozen_model import FrozenModel, encode_text
 from langchain_softprompt.likelihood import completion_logits, completion_targets
-from langchain_softprompt.prefix import KVPrefix, compile_prefix
+from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 
 _BATCH = 4
@@ -59,11 +59,11 @@ class BareModel:
         for text in neutral_texts() if texts is None else texts:
             ids = (*begin, *encode_text(model.tokenizer, text))
             examples.append(Example(ids[:1], ids[1:]))
-        return cls(tuple(examples), tuple(_digests(model, examples)))
+        return cls(tuple(examples), _digests(model, examples))
 
     def unchanged(self, model: FrozenModel) -> bool:
         """Whether the bare model says the same now, bit for bit."""
-        return tuple(_digests(model, self.examples)) == self.digests
+        return _digests(model, self.examples) == self.digests
 
     @torch.no_grad()
     def beside(self, model: FrozenModel, name: str, soft_prompt: SoftPrompt, *, allow_other_model: bool = False) -> Knowledge:
@@ -77,15 +77,17 @@ class BareModel:
         """
         prefix = compile_prefix(model, soft_prompt, allow_other_model=allow_other_model)
         divergence = loss_off = loss_on = 0.0
-        tokens = 0
+        tokens, digests = 0, []
         for batch in _batches(self.examples):
-            off, on = _log_probs(model, None, batch), _log_probs(model, prefix, batch)
+            logits = completion_logits(model, None, batch)
+            digests.append(_digest(logits))
+            off, on = _log_probs(logits), _log_probs(completion_logits(model, prefix, batch))
             wanted = completion_targets(model, batch)[:, None]
             divergence += float((off.exp() * (off - on)).nan_to_num().sum())
             loss_off -= float(off.gather(1, wanted).sum())
             loss_on -= float(on.gather(1, wanted).sum())
             tokens += len(wanted)
-        unchanged = self.unchanged(model)
+        unchanged = tuple(digests) == self.digests
         facts = {
             "divergence": max(0.0, divergence / tokens),
             "perplexity_off": math.exp(loss_off / tokens),
@@ -95,15 +97,17 @@ class BareModel:
         return Knowledge(name, unchanged, tokens=tokens, level=level, verdict=verdict, **facts)
 
 
-def _digests(model: FrozenModel, examples: Sequence[Example]) -> Iterator[str]:
-    with torch.no_grad():
-        for batch in _batches(examples):
-            logits = completion_logits(model, None, batch).contiguous()
-            yield hashlib.sha256(logits.cpu().view(torch.uint8).numpy().tobytes()).hexdigest()
+@torch.no_grad()
+def _digests(model: FrozenModel, examples: Sequence[Example]) -> tuple[str, ...]:
+    return tuple(_digest(completion_logits(model, None, batch)) for batch in _batches(examples))
 
 
-def _log_probs(model: FrozenModel, prefix: KVPrefix | None, batch: Sequence[Example]) -> Tensor:
-    return completion_logits(model, prefix, batch).double().log_softmax(dim=-1)
+def _digest(logits: Tensor) -> str:
+    return hashlib.sha256(logits.contiguous().cpu().view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    return logits.double().log_softmax(dim=-1)
 
 
 def _batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:

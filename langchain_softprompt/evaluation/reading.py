@@ -10,7 +10,7 @@ from langchain_softprompt.likelihood import CompletionScore, score_completions
 from langchain_softprompt.prefix import KVPrefix, TokenIds, compile_prefix, compile_segments
 from langchain_softprompt.soft_prompt import SoftPrompt
 
-_BATCH = 16
+_BATCH = 8
 
 
 def read_wanted(

@@ -13,7 +13,7 @@ from langchain_softprompt.errors import ChatTemplateError, ContextLengthError, I
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.prefix.compiling import compile_prefix, non_finite_answers
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
-from langchain_softprompt.prefix.probes import read_texts
+from langchain_softprompt.prefix.probes import divergence, log_probs_of, read_texts
 from langchain_softprompt.soft_prompt import BaseModelRecord, Manifest, ProbeRecord, ProbesRecord, SoftPrompt
 from langchain_softprompt.soft_prompt.manifest import MOST_PROBE_TOKENS, MOST_PROBES
 
@@ -64,6 +64,8 @@ def choose_probes(texts: Sequence[Sequence[int]], answers: Sequence[Sequence[int
 def record_probes(model: FrozenModel, prefix: KVPrefix, texts: Sequence[ProbeText]) -> ProbesRecord:
     """Write down what the model says to some texts after a soft prompt: its 8 likeliest next tokens.
 
+    How far it is from that without the soft prompt is written down, too, so that a later difference can be told as a share.
+
     Args:
         model: The frozen model.
         prefix: The compiled soft prompt, of the numbers as they will be stored: rounding them later would be drift.
@@ -85,17 +87,22 @@ def record_probes(model: FrozenModel, prefix: KVPrefix, texts: Sequence[ProbeTex
             f"of {model.name}. Choose shorter texts."
         )
         raise ContextLengthError(msg)
+    ids = [list(token_ids) for _, token_ids in texts]
     probes = []
-    for (messages, token_ids), logits in zip(texts, read_texts(model, prefix, [list(ids) for _, ids in texts]), strict=True):
+    for (messages, _), text, logits, bare in zip(
+        texts, ids, read_texts(model, prefix, ids), read_texts(model, KVPrefix(0), ids), strict=True
+    ):
         if not bool(torch.isfinite(logits.max())):
             raise non_finite_answers()
-        top = logits.double().log_softmax(dim=-1).topk(min(RECORDED_TOKENS, logits.shape[-1]))
+        top = logits.topk(min(RECORDED_TOKENS, logits.shape[-1])).indices.tolist()
+        log_probs = log_probs_of(logits, top)
         probes.append(
             ProbeRecord(
                 messages=[{str(name): str(value) for name, value in message.items()} for message in messages],
-                token_ids=[int(token) for token in token_ids],
-                next_ids=top.indices.tolist(),
-                log_probs=[min(0.0, round(value, 6)) for value in top.values.tolist()],
+                token_ids=[int(token) for token in text],
+                next_ids=top,
+                log_probs=[min(0.0, round(value, 6)) for value in log_probs.tolist()],
+                effect=round(divergence(log_probs, log_probs_of(bare, top)), 6),
             )
         )
     return ProbesRecord(

@@ -24,9 +24,10 @@ Verdict = Literal["same", "drifted", "broken", "unknown"]
 # Root mean square difference of log-probabilities, in nats, up to which an answer is the same; about three times the
 # largest that was measured between float32 and each of these on SmolLM2-135M with three soft prompts (docs/ageing.md).
 ALLOWED = {"float32": 0.005, "float16": 0.05, "bfloat16": 0.3, "int8": 1.2}
-# Mean divergence in nats from which nothing of the recorded answers is left to speak of: precision comes to a tenth of it at
-# most, a soft prompt without its first row or with another one's tensors to more.
+# Mean divergence in nats from which a soft prompt is broken: int8 comes to a tenth of it at most, a soft prompt without its
+# first row to more. Where all it ever did is less than twice that, from half of what it did.
 BROKEN = 1.0
+_BROKEN_SHARE = 0.5
 # Probes are read in one pass as long as their caches stay small.
 _COLUMNS_A_PASS = 2048
 _LEAST_SHARE = 1e-9
@@ -42,6 +43,7 @@ class ProbeOutcome:
         largest: Largest of these differences.
         divergence: Kullback-Leibler divergence from then to now over the recorded tokens and the rest as one more, in nats;
             that over all tokens is no smaller.
+        effect: Divergence from then to the bare model when it was recorded: what the soft prompt did; NaN where that was not.
         expected: The likeliest token then.
         found: The likeliest token now; ``None`` where the logits are not finite.
     """
@@ -50,6 +52,7 @@ class ProbeOutcome:
     deviation: float
     largest: float
     divergence: float
+    effect: float
     expected: int
     found: int | None
 
@@ -93,6 +96,11 @@ class ProbeReport:
         return math.fsum(probe.divergence for probe in self.probes) / len(self.probes) if self.probes else math.nan
 
     @property
+    def effect(self) -> float:
+        """Mean divergence of the bare model, in nats: what the soft prompt did; NaN where that was not recorded."""
+        return math.fsum(probe.effect for probe in self.probes) / len(self.probes) if self.probes else math.nan
+
+    @property
     def changed_tokens(self) -> int:
         """On how many probes another token is the likeliest."""
         return sum(not probe.same_token for probe in self.probes)
@@ -104,7 +112,9 @@ class ProbeReport:
             return "unknown"
         if not self.divergence < BROKEN:  # NaN is broken, too
             return "broken"
-        return "same" if self.deviation <= self.allowed else "drifted"
+        if self.deviation <= self.allowed:
+            return "same"
+        return "broken" if self.divergence >= _BROKEN_SHARE * self.effect else "drifted"
 
     def __str__(self) -> str:
         if not self.probes:
@@ -112,9 +122,10 @@ class ProbeReport:
         if not math.isfinite(self.divergence):
             return "NaN or Inf once text follows it"
         tokens = f"the likeliest token changed on {self.changed_tokens} of {len(self.probes)} probes"
+        whole = f" of the {self.effect:.2g} it makes" if math.isfinite(self.effect) else ""
         return (
             f"log-probabilities are off by {self.deviation:.2g} nats (allowed {self.allowed:g}: {self.precision}), "
-            f"{self.largest:.2g} at most; divergence {max(0.0, self.divergence):.2g} nats; {tokens}"
+            f"{self.largest:.2g} at most; divergence {self.divergence:.2g} nats{whole}; {tokens}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,6 +135,7 @@ class ProbeReport:
             "deviation": self.deviation,
             "largest": self.largest,
             "divergence": self.divergence,
+            "effect": self.effect,
             "changed_tokens": self.changed_tokens,
             "skipped": self.skipped,
             "allowed": self.allowed,
@@ -211,23 +223,36 @@ def _part(model: FrozenModel, prefix: KVPrefix, text: Sequence[int]) -> RowPart:
 
 
 def _compare(number: int, probe: ProbeRecord, logits: Tensor) -> ProbeOutcome:
-    then = torch.tensor(probe.log_probs, dtype=torch.float64)
+    effect = math.nan if probe.effect is None else probe.effect
     if not bool(torch.isfinite(logits.max())):
-        return ProbeOutcome(number, math.inf, math.inf, math.inf, probe.next_ids[0], None)
-    spread = logits.double().cpu().log_softmax(dim=-1)
-    now = spread[torch.tensor(probe.next_ids)]
+        return ProbeOutcome(number, math.inf, math.inf, math.inf, effect, probe.next_ids[0], None)
+    then, now = torch.tensor(probe.log_probs, dtype=torch.float64), log_probs_of(logits, probe.next_ids)
     difference = then - now
-    rest_then, rest_now = (max(1.0 - float(log_probs.exp().sum()), _LEAST_SHARE) for log_probs in (then, now))
-    # A probability of zero takes no part, however far off its logarithm is.
-    divergence = float(torch.where(then.exp() > 0, then.exp() * difference, 0.0).sum()) + rest_then * math.log(rest_then / rest_now)
     return ProbeOutcome(
         number,
         float(difference.square().mean().sqrt()),
         float(difference.abs().max()),
-        divergence,
+        divergence(then, now),
+        effect,
         probe.next_ids[0],
-        int(spread.argmax()),
+        int(logits.argmax()),
     )
+
+
+def log_probs_of(logits: Tensor, token_ids: Sequence[int]) -> Tensor:
+    """Log-probabilities of some tokens, float64 on the CPU."""
+    return logits.double().cpu().log_softmax(dim=-1)[torch.tensor(list(token_ids))]
+
+
+def divergence(then: Tensor, now: Tensor) -> float:
+    """Kullback-Leibler divergence between two distributions of which some log-probabilities are known, the rest taken as one.
+
+    What is taken together can only come closer, so it is at most the divergence over all tokens (data-processing inequality).
+    """
+    rest_then, rest_now = (max(1.0 - float(log_probs.exp().sum()), _LEAST_SHARE) for log_probs in (then, now))
+    # A probability of zero takes no part, however far off its logarithm is.
+    known = float(torch.where(then.exp() > 0, then.exp() * (then - now), 0.0).sum())
+    return max(0.0, known + rest_then * math.log(rest_then / rest_now))
 
 
 def _allowed(precision: str) -> float:
@@ -243,4 +268,15 @@ def _plain(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in facts.items()}
 
 
-__all__ = ["ALLOWED", "BROKEN", "ProbeOutcome", "ProbeReport", "Verdict", "check_record", "read_texts", "run_probes"]
+__all__ = [
+    "ALLOWED",
+    "BROKEN",
+    "ProbeOutcome",
+    "ProbeReport",
+    "Verdict",
+    "check_record",
+    "divergence",
+    "log_probs_of",
+    "read_texts",
+    "run_probes",
+]

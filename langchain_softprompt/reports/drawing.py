@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def draw(paint: Callable[[Axes], None], *, width: float = 7.0, height: float = 3
     except ImportError as error:
         msg = "Pictures need matplotlib, which is not installed. Run: pip install 'langchain-softprompt[plots]'"
         raise MissingExtraError(msg) from error
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with _drawing, matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # Letters that matplotlib has no font for are measured wrong and shown right: text stays text.
         warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
@@ -108,6 +109,7 @@ def _rename(root: ElementTree.Element, name: str) -> None:
                 element.set(attribute, _REFERENCE.sub(rf"url(#c{name}-\1)", value))
 
 
+_drawing = threading.Lock()  # matplotlib's settings are the whole process's
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "langchain-softprompt",

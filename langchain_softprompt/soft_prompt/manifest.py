@@ -31,7 +31,8 @@ MOST_PROBE_TOKENS = 4096
 _ROUNDING = 1e-3
 _Few = BeforeValidator(_few)
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_LogProb = Annotated[float, Field(allow_inf_nan=False, le=0)]
+_Nats = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e6)]
+_LogProb = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=0)]
 _Scalar = bool | int | _Finite | _Short | None
 
 
@@ -87,12 +88,14 @@ class ProbeRecord(_Record):
         token_ids: Their tokens.
         next_ids: The likeliest next tokens, the likeliest first.
         log_probs: Natural logarithm of the probability of each of them.
+        effect: How far the bare model's answer is from that, as a divergence in nats: what the soft prompt does.
     """
 
     messages: Annotated[list[Annotated[dict[_Short, _Text], _Few]], Field(max_length=100)] = []
     token_ids: Annotated[list[_Count], Field(min_length=1, max_length=MOST_PROBE_TOKENS)]
     next_ids: Annotated[list[_Count], Field(min_length=1, max_length=64)]
     log_probs: Annotated[list[_LogProb], Field(min_length=1, max_length=64)]
+    effect: _Nats | None = None
 
     @model_validator(mode="after")
     def _is_a_distribution(self) -> Self:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from langchain_softprompt.data import Example
+from langchain_softprompt.errors import NonFiniteSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.likelihood import score_completions
 from langchain_softprompt.prefix import compile_prefix
@@ -54,13 +55,13 @@ class Made:
 
     Attributes:
         best: The soft prompt at its best step.
-        last: The soft prompt after the last step.
+        last: The soft prompt after the last step; ``None`` where its numbers overflow.
         state: Where the run ended.
         interrupted: Whether Ctrl-C ended it.
     """
 
     best: SoftPrompt
-    last: SoftPrompt
+    last: SoftPrompt | None
     state: TrainingState
     interrupted: bool
 
@@ -107,9 +108,9 @@ class Run:
         loop = TrainingLoop(self.model, learner, self.objective, self.validation, self.settings, self.state)
         try:
             self._announce(loop)
-            self._find_rate()
             if not self.state.tensors:
                 loop.start()
+            self._find_rate()
             loop.run(self._after_step)
         except KeyboardInterrupt:
             interrupted = True
@@ -154,15 +155,21 @@ class Run:
             self.folder.save_state(self.state)
 
     def _finished(self, learner: Learner, *, interrupted: bool) -> Made:
-        made = {}
-        for name, kind in (("last", "parameter"), ("best", "best")):
-            load(learner, self.state, kind)
-            made[name] = self.finish(learner.soft_prompt(), self)
-            if self.folder is not None:
-                self.folder.save_soft_prompt(name, made[name])
+        best = self._stored(learner, "best")
+        try:
+            last = self._stored(learner, "last")
+        except NonFiniteSoftPromptError:  # It went astray after its best step, which must not be lost for that.
+            last = None
         if self.folder is not None:
-            run_report(made["best"], self.folder.entries(), finished=self.state.finished).write(self.folder.path / "report.html")
-        return Made(made["best"], made["last"], self.state, interrupted=interrupted)
+            run_report(best, self.folder.entries(), finished=self.state.finished).write(self.folder.path / "report.html")
+        return Made(best, last, self.state, interrupted=interrupted)
+
+    def _stored(self, learner: Learner, name: Literal["best", "last"]) -> SoftPrompt:
+        load(learner, self.state, "best" if name == "best" else "parameter")
+        made = self.finish(learner.soft_prompt(), self)
+        if self.folder is not None:
+            self.folder.save_soft_prompt(name, made)
+        return made
 
     def stored_look(self, soft_prompt: SoftPrompt) -> Look:
         """Validation loss and exact match of a soft prompt as it is stored and served, rounding and all."""

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from langchain_softprompt.data import Example, HardPrompt, digest_rows, instruction_ids, make_examples
+from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -19,7 +20,7 @@ from langchain_softprompt.training.loop import StepReport
 from langchain_softprompt.training.objectives import Completions
 from langchain_softprompt.training.records import About, Records
 from langchain_softprompt.training.run_folder import RunFolder
-from langchain_softprompt.training.runs import Nobody, Run, Watcher
+from langchain_softprompt.training.runs import Made, Nobody, Run, Watcher
 from langchain_softprompt.training.starts import new_learner
 
 Rows = Sequence[Mapping[str, str]]
@@ -117,10 +118,17 @@ def train(
     )
     try:
         made = run.execute()
-        return made.best if keep == "best" else made.last
+        return made.best if keep == "best" else _last_of(made, model)
     finally:
         if folder is not None:
             folder.close()
+
+
+def _last_of(made: Made, model: FrozenModel) -> SoftPrompt:
+    if made.last is None:
+        msg = f"After its last step the soft prompt's numbers overflow on {model.name}. Train with a lower learning rate."
+        raise FrozenModelError(msg)
+    return made.last
 
 
 def checked_validation(model: FrozenModel, hard_prompt: HardPrompt, rows: Rows, target: str, settings: TrainingSettings) -> list[Example]:

@@ -7,6 +7,7 @@ import math
 from functools import cache
 
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from langchain_softprompt.data import digest_rows
@@ -26,8 +27,10 @@ from langchain_softprompt.evaluation.findings import NO_LABEL
 from langchain_softprompt.evaluation.trial import Rows
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import EngineLimits
-from langchain_softprompt.soft_prompt import Manifest
+from langchain_softprompt.soft_prompt import Manifest, SoftPrompt
+from langchain_softprompt.soft_prompt.peft_format import PromptTuning
 from langchain_softprompt.testing import tiny_model
+from tests.tiny import frozen
 from tests.unit_tests.evaluation.judging import (
     LABELS,
     PROMPT,
@@ -333,3 +336,24 @@ def test_a_soft_prompt_that_does_not_say_what_to_send_needs_a_template() -> None
     with pytest.raises(EvaluationError, match="does not say which messages to send with it"):
         soft_prompt_arm(plain)
     assert soft_prompt_arm(plain, prompt=PROMPT).fields == ("text",)
+
+
+@pytest.mark.parametrize("family", ["Gemma2", "Lfm2", "Jamba"])
+def test_models_of_other_kinds_are_judged_by_the_same_numbers(family: str) -> None:
+    """Sliding windows, a native cache that is copied, one that is read again: answers and losses against transformers alone."""
+    on = frozen(family)
+    soft = _rows_of_embeddings(on)
+    arms = [soft_prompt_arm(soft, name="one", prompt=PROMPT), hard_prompt_arm(PROMPT)]
+    judged = evaluate(on, arms, ROWS, target="label", options=QUICK)
+    assert judged.knowledge[0].unchanged
+    assert not any(arm.failures for arm in judged.arms)
+    ids = [read_by_hand(on, row, instructed=True) for row in ROWS]
+    assert list(judged.arm("hard prompt").answers["choices"]) == [chosen_by_hand(on, each, LABELS, None) for each in ids]
+    losses = [loss_by_hand(on, each, row["label"], None) for each, row in zip(ids, ROWS, strict=True)]
+    expected = math.exp(sum(loss for loss, _ in losses) / sum(count for _, count in losses))
+    assert judged.arm("hard prompt").scores["perplexity"].value == pytest.approx(expected, rel=1e-3)
+
+
+def _rows_of_embeddings(on: FrozenModel) -> SoftPrompt:
+    config = PromptTuning(peft_type="PROMPT_TUNING", task_type="CAUSAL_LM", num_virtual_tokens=3, token_dim=on.hidden_size)
+    return SoftPrompt(config, {"prompt_embeddings": torch.randn(3, on.hidden_size, generator=torch.Generator().manual_seed(1))})

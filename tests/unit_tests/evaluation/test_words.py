@@ -73,7 +73,7 @@ def test_what_is_left_of_the_model_is_told_in_plain_words(*, unchanged: bool, di
 
 
 def test_numbers_are_spelled_as_people_read_them() -> None:
-    assert [spell(0.7123, "share"), spell(12.345, "number"), spell(math.nan, "share")] == ["71.2 %", "12.3", "–"]
+    assert [spell(0.7123, "share"), spell(12.345, "number"), spell(math.nan, "share")] == ["71.2 %", "12.3", "–"]  # noqa: RUF001 - a dash
     assert spell_interval(Interval(0.1, 0.25), "share") == "10.0 to 25.0 %"
     assert [spell_p(p) for p in (0.00001, 0.0123, 0.456, math.nan)] == ["p < 0.001", "p = 0.012", "p = 0.46", "p unknown"]
     assert [list_words(["a"]), list_words(["a", "b", "c"])] == ["a", "a, b and c"]

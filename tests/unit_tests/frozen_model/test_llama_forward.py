@@ -3,83 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.frozen_model.llama import LlamaForward
 from langchain_softprompt.frozen_model.passes import RowPart, TransformersPasses
+from tests.llamas import FAMILIES, WINDOW, build
 
 # Two ways of adding the same float32 numbers up, over two layers; logits here are of size 1 to 10.
 TOLERANCE = 3e-5
-WINDOW = 6
-_SHAPE: dict[str, Any] = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "tie_word_embeddings": False,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
-_LAYERS = {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True, "sliding_window": WINDOW}
-_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("llama", {}),
-    "llama, tied embeddings": ("llama", {"tie_word_embeddings": True}),
-    "llama, biases, wide heads": ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 16}),
-    "llama, one head for each query": ("llama", {"num_key_value_heads": 4}),
-    "llama, llama3 positions": (
-        "llama",
-        {
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 10000.0,
-                "factor": 4.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 64,
-            }
-        },
-    ),
-    "llama, yarn positions": (
-        "llama",
-        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}},
-    ),
-    "mistral, window": ("mistral", {"sliding_window": WINDOW}),
-    "mistral, no window": ("mistral", {"sliding_window": None}),
-    "qwen2": ("qwen2", {}),
-    "qwen2, window in one layer": ("qwen2", _LAYERS),
-    "qwen3": ("qwen3", {"head_dim": 8}),
-    "qwen3, window in one layer": ("qwen3", {"head_dim": 8, **_LAYERS}),
-    "smollm3": ("smollm3", {"no_rope_layers": [1, 0]}),
-    "smollm3, window in one layer": ("smollm3", {"no_rope_layers": [1, 0], **_LAYERS}),
-}
-
-
-def build(family: str, **changes: Any) -> PreTrainedModel:
-    """A random model in float32, with norms and biases that are not all alike."""
-    from transformers import AutoConfig
-
-    model_type, extra = _FAMILIES[family]
-    config = AutoConfig.for_model(model_type, **{**_SHAPE, **extra, **changes})
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if parameter.dim() == 1:
-                    parameter.add_(0.3 * torch.randn_like(parameter), alpha=1.0 if "norm" in name else 0.5)
-    return model
 
 
 def text(length: int, seed: int = 0) -> Tensor:
@@ -91,7 +28,7 @@ def expected(model: PreTrainedModel, ids: Tensor) -> Tensor:
     return logits
 
 
-@pytest.mark.parametrize("family", _FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
 def test_a_prompt_read_at_once_or_in_parts_has_the_logits_of_transformers(family: str) -> None:
     """Past the window where there is one."""
@@ -109,7 +46,7 @@ def test_a_prompt_read_at_once_or_in_parts_has_the_logits_of_transformers(family
             torch.testing.assert_close(found, wanted[start + part.shape[1] - 1], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("family", _FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
 def test_prompts_read_in_one_pass_and_rows_that_step_together_keep_their_own_logits(family: str) -> None:
     """Three prompts of different length, one of them in its middle, one by embeddings; then steps of all three rows."""

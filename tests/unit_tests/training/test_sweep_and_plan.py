@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from langchain_softprompt.data import instruction_ids
 from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
+from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.testing import tiny_model
 from langchain_softprompt.training import Nobody, Plan, train
 from langchain_softprompt.training.batches import batches
-from langchain_softprompt.training.sweep import RATES, sweep_steps
+from langchain_softprompt.training.objectives import Completions
+from langchain_softprompt.training.starts import new_learner
+from langchain_softprompt.training.sweep import RATES, find_learning_rate, sweep_steps
 from tests.unit_tests.training.learning import PROMPT, ROWS, VALIDATION, examples
 
 
@@ -49,12 +58,30 @@ def test_no_rate_is_tried_where_one_is_given() -> None:
     assert notes.plans[0].sweep_steps == 0
 
 
-def test_rates_that_all_end_in_no_number_are_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain_softprompt.training import sweep
+def test_rates_that_all_end_in_no_number_are_said_to() -> None:
+    class Astray(Completions):
+        def loss(self, prefix: KVPrefix, rows: Sequence[int]) -> Tensor:
+            return super().loss(prefix, rows) * math.nan
 
-    monkeypatch.setattr(sweep, "RATES", {"kv-prefix": (1e30, 1e35)})
-    with pytest.raises(FrozenModelError, match="No learning rate among 1e\\+30, 1e\\+35"):
-        train(tiny_model(), PROMPT, ROWS, VALIDATION, target="label", settings=TrainingSettings(max_steps=8, warmup_share=0))
+    model = tiny_model()
+    settings = TrainingSettings(max_steps=8)
+    ids, given = instruction_ids(model, PROMPT), Astray(model, examples(model, ROWS))
+    with pytest.raises(FrozenModelError, match=r"No learning rate among 0\.01, 0\.03, 0\.06"):
+        find_learning_rate(
+            model, lambda: new_learner(model, ids, settings), given, examples(model, VALIDATION), settings, {}, lambda *_: None
+        )
+
+
+def test_a_run_that_goes_astray_keeps_its_best_step(tmp_path: Path) -> None:
+    """A last step of numbers that no dtype holds must not cost the best one."""
+    settings = TrainingSettings(max_steps=3, batch_size=2, learning_rate=1e35, warmup_share=0)
+    made = train(tiny_model(), PROMPT, ROWS, VALIDATION, target="label", settings=settings, output=tmp_path / "run")
+    assert made.manifest is not None
+    assert made.manifest.training["best_step"] == 0
+    assert SoftPrompt.load(tmp_path / "run").content_hash == made.content_hash
+    assert not (tmp_path / "run" / "last").exists()
+    with pytest.raises(FrozenModelError, match="lower learning rate"):
+        train(tiny_model(), PROMPT, ROWS, VALIDATION, target="label", settings=settings, keep="last")
 
 
 def test_the_search_is_short_beside_the_run() -> None:
