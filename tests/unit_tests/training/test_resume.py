@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_softprompt.errors import RunFolderError, TrainingDataError
+from langchain_softprompt.errors import FrozenModelError, RunFolderError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -150,6 +151,21 @@ def test_a_finished_run_gone_on_with_changes_nothing(model: FrozenModel, whole: 
     before = {file: file.read_bytes() for file in whole.rglob("*.safetensors")}
     _train(model, whole, resume=True)
     assert {file: file.read_bytes() for file in whole.rglob("*.safetensors")} == before
+
+
+def test_a_run_that_went_astray_after_its_best_step_keeps_that(model: FrozenModel, tmp_path: Path) -> None:
+    """Numbers that are none, as a far too high learning rate makes them, must not cost the best step."""
+    folder = tmp_path / "run"
+    made = _train(model, folder)
+    state = RunFolder(folder).state()
+    assert state is not None
+    state.keep("parameter", {"key_values": torch.full_like(state.tensors["parameter.key_values"], torch.nan)})
+    state.save(folder / "state.safetensors")
+    shutil.rmtree(folder / "last")
+    assert _train(model, folder, resume=True).content_hash == made.content_hash
+    assert not (folder / "last").exists()
+    with pytest.raises(FrozenModelError, match="lower learning rate"):
+        train(model, PROMPT, ROWS, VALIDATION, target="label", settings=_SETTINGS, output=folder, resume=True, keep="last")
 
 
 def _other_rows(model: FrozenModel, folder: Path) -> object:

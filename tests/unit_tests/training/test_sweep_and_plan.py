@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.settings import TrainingSettings
-from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.testing import tiny_model
 from langchain_softprompt.training import Nobody, Plan, train
 from langchain_softprompt.training.batches import batches
@@ -70,18 +68,6 @@ def test_rates_that_all_end_in_no_number_are_said_to() -> None:
         find_learning_rate(
             model, lambda: new_learner(model, ids, settings), given, examples(model, VALIDATION), settings, {}, lambda *_: None
         )
-
-
-def test_a_run_that_goes_astray_keeps_its_best_step(tmp_path: Path) -> None:
-    """A last step of numbers that no dtype holds must not cost the best one."""
-    settings = TrainingSettings(max_steps=3, batch_size=2, learning_rate=1e35, warmup_share=0)
-    made = train(tiny_model(), PROMPT, ROWS, VALIDATION, target="label", settings=settings, output=tmp_path / "run")
-    assert made.manifest is not None
-    assert made.manifest.training["best_step"] == 0
-    assert SoftPrompt.load(tmp_path / "run").content_hash == made.content_hash
-    assert not (tmp_path / "run" / "last").exists()
-    with pytest.raises(FrozenModelError, match="lower learning rate"):
-        train(tiny_model(), PROMPT, ROWS, VALIDATION, target="label", settings=settings, keep="last")
 
 
 def test_the_search_is_short_beside_the_run() -> None:
