@@ -58,6 +58,9 @@ def record_again(
     rendered = [_rendering_form(model, chat, drop_default_system=drop) for chat in chats]
     if rows is not None:
         rendered = [rendered[place] for place in choose_probes([ids for _, ids in rendered], count=_PROBES)]
+        if not rendered:
+            msg = "None of these rows is short enough for a probe. Give some of at most 1024 tokens."
+            raise EvaluationError(msg)
     return with_probes(soft_prompt, model, [form for form, _ in rendered], allow_other_model=allow_other_model)
 
 

@@ -89,7 +89,7 @@ def _table(evaluation: Evaluation) -> Table:
     from langchain_softprompt.evaluation.words import spell, spell_interval
 
     table = Table(title=f"{evaluation.rows} rows, 95 % confidence intervals", title_justify="left")
-    table.add_column("arm")
+    table.add_column("arm", overflow="fold")
     for metric in evaluation.metrics:
         table.add_column(metric.name, justify="right", overflow="fold")
     table.add_column("tokens read", justify="right")

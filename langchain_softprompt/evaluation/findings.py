@@ -36,7 +36,10 @@ class Scored:
 def score(sitting: Sitting, metrics: Sequence[Metric], mode_of: Callable[[Metric], str], target: str, options: EvaluationOptions) -> Scored:
     """Measure one arm's answers."""
     measured = {metric.name: metric.measure(sitting.judged(mode_of(metric), target)) for metric in metrics}
-    intervals = {name: interval_of(each, seed=options.seed, resamples=options.resamples) for name, each in measured.items()}
+    intervals = {
+        metric.name: interval_of(measured[metric.name], share=metric.scale == "share", seed=options.seed, resamples=options.resamples)
+        for metric in metrics
+    }
     return Scored(sitting, measured, intervals)
 
 

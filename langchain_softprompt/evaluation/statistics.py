@@ -53,15 +53,21 @@ class Difference:
     test: str
 
 
-def interval_of(measured: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+def interval_of(measured: Measured, *, share: bool = False, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """The percentile bootstrap interval of a score (Efron 1979).
 
-    Where every row of a metric of zeros and ones has the same value, all resamples are alike and would claim certainty:
+    Where every row of a share is worth nothing, or every one all there is, all resamples are alike and would claim certainty:
     the exact binomial interval (Clopper and Pearson 1934) is given instead.
+
+    Args:
+        measured: What a metric made of some rows.
+        share: Whether the metric goes from 0 to 1.
+        seed: Decides which rows are drawn.
+        resamples: How often.
     """
-    if measured.binary and len(measured.values) and len(set(measured.values.tolist())) == 1:
-        right = int(measured.values.sum())
-        exact = need("scipy.stats").binomtest(right, len(measured.values)).proportion_ci(CONFIDENCE, method="exact")
+    values = measured.values[~np.isnan(measured.values)]
+    if share and len(values) and (not values.any() or bool((values == 1).all())):
+        exact = need("scipy.stats").binomtest(int(values.sum()), len(values)).proportion_ci(CONFIDENCE, method="exact")
         return Interval(float(exact.low), float(exact.high))
     return _percentiles(_resampled([measured.parts], seed, resamples, lambda sums: measured.combine(sums[0])))
 

@@ -11,6 +11,7 @@ from langchain_softprompt.evaluation.statistics import Difference, Interval
 
 SIGNIFICANT = 0.05
 _BY_HEART = 0.10  # points a share may fall by from training rows to new ones before that is called learned by heart
+_NOTHING_LEARNED = 0.05
 _HARDLY, _SOMEWHAT = 0.1, 1.0  # nats a token
 
 
@@ -102,6 +103,8 @@ def judge_gap(train: float, new: float, difference: float, interval: Interval, m
     apart = f"{spell_difference(difference, scale)} better on the former, 95 % interval {spell_range(interval, scale)}"
     if math.isnan(difference) or math.isnan(interval.low):
         return "caution", f"Over-fitting can't be told: {metric} has no value on these rows."
+    if scale == "share" and train <= _NOTHING_LEARNED:
+        return "caution", f"It hardly does its task even on rows it was trained on, so there is nothing to over-fit: {numbers}."
     if interval.low <= 0 and scale == "share" and interval.high >= _BY_HEART:
         return "caution", f"Over-fitting is neither shown nor ruled out by so few rows: {numbers} ({apart})."
     if interval.low <= 0:

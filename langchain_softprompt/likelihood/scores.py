@@ -10,7 +10,7 @@ import torch
 
 from langchain_softprompt.data import Example
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.likelihood.forward import completion_logits, completion_targets
+from langchain_softprompt.likelihood.forward import completion_scores
 from langchain_softprompt.prefix import KVPrefix
 
 
@@ -63,11 +63,9 @@ def score_completions(
     for at in range(0, len(order), batch_size):
         rows = order[at : at + batch_size]
         batch = [examples[row] for row in rows]
-        logits = completion_logits(model, prefix, batch).float()
-        targets = completion_targets(model, batch)
-        log_probs = logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+        log_probs, likeliest = completion_scores(model, prefix, batch)
         sizes = [len(example.completion) for example in batch]
-        parts = zip(log_probs.cpu().split(sizes), (logits.argmax(dim=-1) == targets).cpu().split(sizes), strict=True)
+        parts = zip(log_probs.cpu().split(sizes), likeliest.cpu().split(sizes), strict=True)
         for row, (probs, right) in zip(rows, parts, strict=True):
             scores[row] = CompletionScore(tuple(probs.tolist()), tuple(right.tolist()))
         if on_rows:

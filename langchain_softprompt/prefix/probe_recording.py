@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 import transformers
+from pydantic import ValidationError
+from torch import Tensor
 
 from langchain_softprompt.errors import ChatTemplateError, ContextLengthError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
@@ -15,13 +18,15 @@ from langchain_softprompt.prefix.compiling import compile_prefix, non_finite_ans
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
 from langchain_softprompt.prefix.probes import divergence, log_probs_of, read_texts
 from langchain_softprompt.soft_prompt import BaseModelRecord, Manifest, ProbeRecord, ProbesRecord, SoftPrompt
-from langchain_softprompt.soft_prompt.manifest import MOST_PROBE_TOKENS, MOST_PROBES
+from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE
+from langchain_softprompt.soft_prompt.manifest import MOST_PROBE_TOKENS, MOST_PROBES, invalid_field
 
 Message = Mapping[str, Any]
 ProbeText = tuple[Sequence[Message], Sequence[int]]
 
 RECORDED_TOKENS = 8
 SHORT_TOKENS = 48
+LONG_TOKENS = 1024
 # Together no longer than what is read unasked when a soft prompt is loaded: see `probe_watch`.
 ALL_TOKENS = 256
 
@@ -44,9 +49,9 @@ def choose_probes(texts: Sequence[Sequence[int]], answers: Sequence[Sequence[int
         count: How many to choose.
 
     Returns:
-        Their places in `texts`, in order; fewer where there are not as many different texts.
+        Their places in `texts`, in order; fewer where there are not as many different texts of at most 1024 tokens.
     """
-    first = {tuple(text): place for place, text in reversed(list(enumerate(texts))) if len(text) > 0}
+    first = {tuple(text): place for place, text in reversed(list(enumerate(texts))) if 0 < len(text) <= LONG_TOKENS}
     places = sorted(first.values(), key=lambda place: (len(texts[place]), tuple(texts[place])))
     short = [place for place in places if len(texts[place]) <= SHORT_TOKENS]
     known = short if len(short) >= count else places[:count]
@@ -72,7 +77,8 @@ def record_probes(model: FrozenModel, prefix: KVPrefix, texts: Sequence[ProbeTex
         texts: Chat messages and the token ids they were rendered to; messages may be empty where there are none.
 
     Raises:
-        InvalidSettingsError: There are no texts, more than 16, or more than 4096 tokens in all.
+        InvalidSettingsError: There are no texts, more than 16, more than 4096 tokens in all, or a message of more than 20,000
+            letters.
         ContextLengthError: A text does not fit the model's context behind the soft prompt.
         NonFiniteSoftPromptError: The model says NaN or Inf.
     """
@@ -87,24 +93,9 @@ def record_probes(model: FrozenModel, prefix: KVPrefix, texts: Sequence[ProbeTex
             f"of {model.name}. Choose shorter texts."
         )
         raise ContextLengthError(msg)
-    ids = [list(token_ids) for _, token_ids in texts]
-    probes = []
-    for (messages, _), text, logits, bare in zip(
-        texts, ids, read_texts(model, prefix, ids), read_texts(model, KVPrefix(0), ids), strict=True
-    ):
-        if not bool(torch.isfinite(logits.max())):
-            raise non_finite_answers()
-        top = logits.topk(min(RECORDED_TOKENS, logits.shape[-1])).indices.tolist()
-        log_probs = log_probs_of(logits, top)
-        probes.append(
-            ProbeRecord(
-                messages=[{str(name): str(value) for name, value in message.items()} for message in messages],
-                token_ids=[int(token) for token in text],
-                next_ids=top,
-                log_probs=[min(0.0, round(value, 6)) for value in log_probs.tolist()],
-                effect=round(divergence(log_probs, log_probs_of(bare, top)), 6),
-            )
-        )
+    ids = [[int(token) for token in token_ids] for _, token_ids in texts]
+    answers = zip(texts, ids, read_texts(model, prefix, ids), read_texts(model, KVPrefix(0), ids), strict=True)
+    probes = [_probe(messages, text, logits, bare) for (messages, _), text, logits, bare in answers]
     return ProbesRecord(
         probes=probes,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -115,17 +106,36 @@ def record_probes(model: FrozenModel, prefix: KVPrefix, texts: Sequence[ProbeTex
     )
 
 
+def _probe(messages: Sequence[Message], token_ids: list[int], logits: Tensor, bare: Tensor) -> ProbeRecord:
+    if not bool(torch.isfinite(logits.max())):
+        raise non_finite_answers()
+    top = [token for token in logits.topk(min(RECORDED_TOKENS, logits.shape[-1])).indices.tolist() if bool(torch.isfinite(logits[token]))]
+    log_probs = log_probs_of(logits, top)
+    effect = divergence(log_probs, log_probs_of(bare, top))
+    try:
+        return ProbeRecord(
+            messages=[{str(name): str(value) for name, value in message.items()} for message in messages],
+            token_ids=token_ids,
+            next_ids=top,
+            log_probs=[min(0.0, round(value, 6)) for value in log_probs.tolist()],
+            effect=round(effect, 6) if math.isfinite(effect) else None,
+        )
+    except ValidationError as error:
+        msg = f"A probe can't be stored: {invalid_field(MANIFEST_FILE, error)} Choose shorter texts."
+        raise InvalidSettingsError(msg) from error
+
+
 def with_probes(
     soft_prompt: SoftPrompt, model: FrozenModel, messages: Sequence[Sequence[Message]], *, allow_other_model: bool = False
 ) -> SoftPrompt:
-    """The same soft prompt with probes in its manifest, in place of any it had.
+    """The same soft prompt with probes in its manifest, in place of those it had.
 
     The messages are stored as they are, so choose ones that everybody may read who gets the soft prompt.
 
     Args:
         soft_prompt: The soft prompt as it will be stored. One without a manifest gets one that says it was made for `model`.
         model: The frozen model it was made for.
-        messages: For each probe its chat messages, as `data.fill` fills them from a row.
+        messages: For each probe its chat messages, as `data.fill` fills them from a row; without any it gets no probes.
         allow_other_model: Record on another model than the manifest names.
 
     Raises:
@@ -139,6 +149,8 @@ def with_probes(
         base_model=BaseModelRecord(id=model.name, revision=model.revision, fingerprint=model.fingerprint), method="imported"
     )
     plain = replace(soft_prompt, manifest=manifest.model_copy(update={"probes": None}))
+    if not messages:
+        return plain
     drop = manifest.drop_default_system
     texts = [(chat, render_chat(model.tokenizer, chat, drop_default_system=drop)) for chat in messages]
     record = record_probes(model, compile_prefix(model, plain, allow_other_model=allow_other_model), texts)

@@ -64,7 +64,9 @@ def _first_time(model: FrozenModel, content_hash: str) -> bool:
 
 def _warning(model: FrozenModel, soft_prompt: SoftPrompt, record: ProbesRecord, report: ProbeReport) -> str:
     what = "is broken" if report.verdict == "broken" else "has drifted"
-    command = f"langchain-softprompt check {shlex.quote(printable(soft_prompt.source))} --model {shlex.quote(model.name)}"
+    how = [model.name, "--dtype", str(model.dtype).removeprefix("torch.")]
+    how += ["--quantization", model.quantization] if model.quantization is not None else []
+    command = shlex.join(["langchain-softprompt", "check", printable(soft_prompt.source), "--model", *how])
     then = f"transformers {printable(record.transformers or '?')} and torch {printable(record.torch or '?')}"
     return (
         f"The soft prompt {printable(soft_prompt.source)} {what} on {model.name}: {report}. "

@@ -241,7 +241,7 @@ def _compare(number: int, probe: ProbeRecord, logits: Tensor) -> ProbeOutcome:
 
 def log_probs_of(logits: Tensor, token_ids: Sequence[int]) -> Tensor:
     """Log-probabilities of some tokens, float64 on the CPU."""
-    return logits.double().cpu().log_softmax(dim=-1)[torch.tensor(list(token_ids))]
+    return logits.cpu().double().log_softmax(dim=-1)[torch.tensor(list(token_ids))]
 
 
 def divergence(then: Tensor, now: Tensor) -> float:

@@ -69,7 +69,7 @@ def llama_layer(layer: Any, epsilon: float) -> LlamaLayer:
         feed_forward_norm=RmsNorm(layer.post_attention_layernorm.weight, epsilon, query_key_value.dtype),
         gate_and_up=joint_weight((feed_forward.gate_proj, feed_forward.up_proj)),
         down=joint_weight((feed_forward.down_proj,)),
-        window=_window(attention),
+        window=attention_window(attention),
         rotates=bool(getattr(attention, "use_rope", True)),
     )
 
@@ -82,7 +82,8 @@ def _query_key_norm(attention: Any, dtype: torch.dtype) -> Tensor | None:
     return torch.cat([norm.weight.expand(count, -1) for norm, count in zip(norms, heads, strict=True)]).to(dtype)
 
 
-def _window(attention: Any) -> int | None:
+def attention_window(attention: Any) -> int | None:
+    """How many positions back a transformers attention layer reaches, itself included; ``None`` for all."""
     if hasattr(attention, "sliding_window"):
         return cast("int | None", attention.sliding_window)
     if attention.config.model_type == "mistral":  # the one family here that has a window and no name for it in its layers
@@ -90,4 +91,4 @@ def _window(attention: Any) -> int | None:
     return None
 
 
-__all__ = ["LlamaLayer", "is_llama_shaped", "llama_layer"]
+__all__ = ["LlamaLayer", "attention_window", "is_llama_shaped", "llama_layer"]

@@ -192,6 +192,8 @@ def test_messages_are_recorded_in_the_form_that_the_template_takes(model: Frozen
 def test_what_cant_be_recorded_is_refused_with_what_to_do(model: FrozenModel) -> None:
     with pytest.raises(EvaluationError, match=r"acme/old has no probes to renew\. Give rows to choose some from: --record --data ROWS"):
         record_again(model, made(model, probes=False))
+    with pytest.raises(EvaluationError, match="None of these rows is short enough"):
+        record_again(model, made(model), [{"text": "long " * 300}])
     with pytest.raises(EvaluationError, match="does not say which messages to send"):
         record_again(model, tiny_soft_prompt(), [{"text": "Hello"}])
     with pytest.raises(ChatTemplateError, match="without a tokenizer"):

@@ -13,7 +13,7 @@ from scipy import stats
 
 from langchain_softprompt.evaluation.metrics import Judged, Measured, choose_metrics
 from langchain_softprompt.evaluation.metrics.metric import mean_of
-from langchain_softprompt.evaluation.statistics import difference_of, gap_of, interval_of
+from langchain_softprompt.evaluation.statistics import Interval, difference_of, gap_of, interval_of
 
 
 def _binary(text: str) -> Measured:
@@ -54,10 +54,18 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("text", ["1" * 20, "0" * 7])
 def test_rows_that_are_all_right_or_all_wrong_get_the_exact_interval_not_certainty(text: str) -> None:
-    interval = interval_of(_binary(text))
+    interval = interval_of(_binary(text), share=True)
     exact = stats.binomtest(text.count("1"), len(text)).proportion_ci(0.95, method="exact")
     assert (interval.low, interval.high) == pytest.approx((exact.low, exact.high))
     assert interval.high > interval.low
+
+
+def test_shares_that_are_no_counts_of_rows_are_not_certain_either() -> None:
+    """Slots never found in 12 rows, two of them without slots: the interval of none of 10."""
+    rows = [Judged({}, '{"a": 1}', "")] * 10 + [Judged({}, "{}", "")] * 2
+    exact = stats.binomtest(0, 10).proportion_ci(0.95, method="exact")
+    assert interval_of(choose_metrics("text", ["slot_f1"])[0].measure(rows), share=True).high == pytest.approx(exact.high)
+    assert interval_of(mean_of([1.0] * 5)) == Interval(1, 1)  # of a number that may be anything nothing is known
 
 
 def _mcnemar_by_hand(one: str, other: str) -> float:

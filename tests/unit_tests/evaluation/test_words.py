@@ -46,6 +46,7 @@ def test_nothing_is_said_where_there_is_no_value() -> None:
         (0.95, 0.94, (-0.03, 0.05), "good", "No over-fitting shows"),
         (0.70, 0.60, (-0.04, 0.24), "caution", "Over-fitting is neither shown nor ruled out by so few rows"),
         (0.60, 0.80, (-0.3, -0.1), "good", "No over-fitting shows"),
+        (0.02, 0.0, (-0.01, 0.05), "caution", "It hardly does its task even on rows it was trained on"),
         (math.nan, 0.5, (math.nan, math.nan), "caution", "Over-fitting can't be told"),
     ],
 )

@@ -103,7 +103,7 @@ def test_drift_is_told_once_with_how_much_and_what_to_do(model: FrozenModel, war
     assert "The soft prompt acme/old has drifted on tiny: log-probabilities are off by" in message
     assert "(allowed 0.005: float32 then, float32 now)" in message
     assert f"torch {torch.__version__}" in message
-    assert message.endswith("Look closer: langchain-softprompt check acme/old --model tiny")
+    assert message.endswith("Look closer: langchain-softprompt check acme/old --model tiny --dtype float32")
 
 
 def test_a_broken_soft_prompt_compiles_and_is_called_broken(model: FrozenModel, warnings: list[str]) -> None:

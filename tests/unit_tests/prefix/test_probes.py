@@ -360,6 +360,8 @@ def test_what_cant_be_recorded_is_refused_with_the_reason() -> None:
     poisoned = KVPrefix(prefix.length, tuple((keys, values * math.nan) for keys, values in prefix.layers))
     with pytest.raises(NonFiniteSoftPromptError):
         record_probes(model, poisoned, [([], [1, 2])])
+    with pytest.raises(InvalidSettingsError, match=r"can't be stored: soft_prompt.json: messages.0.content: .*20000"):
+        record_probes(model, prefix, [([{"role": "user", "content": "x" * 20_001}], [1, 2])])
     bare = FrozenModel.wrap(model.model, name="bare")
     with pytest.raises(ChatTemplateError, match="bare was wrapped without a tokenizer"):
         with_probes(tiny_soft_prompt(), bare, CHATS)
@@ -399,3 +401,10 @@ def test_where_all_texts_are_long_the_shortest_are_taken_as_far_as_they_fit() ->
     texts = [[number] * (100 + number) for number in range(10)]
     assert choose_probes(texts) == [0, 1]
     assert choose_probes([[1] * 300, [2] * 400]) == [0]
+    assert choose_probes([[1] * 1025, []]) == []
+
+
+def test_with_nothing_to_record_a_soft_prompt_has_no_probes() -> None:
+    model = tiny_model()
+    recorded = with_probes(tiny_soft_prompt(), model, CHATS)
+    assert with_probes(recorded, model, []).manifest.probes is None
