@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
 
     from langchain_softprompt.likelihood import CompletionScore
 
@@ -56,7 +57,7 @@ class Measured:
     parts: Numbers
     combine: Callable[[Numbers], Numbers]
     binary: bool = False
-    known: NDArray[np.bool_] | None = None
+    known: Flags | None = None
 
     @property
     def score(self) -> float:
