@@ -27,7 +27,7 @@ _OUTPUT = "Output"
 
 
 def inspect(
-    soft_prompt: Annotated[str, typer.Argument(help="Soft prompt, a folder or a Hub id.", show_default=False)],
+    soft_prompt: Annotated[str, typer.Argument(help="Soft prompt, a folder or a Hub id.", metavar="SOFT_PROMPT", show_default=False)],
     model: Annotated[
         str, typer.Option(help="Frozen model: 'embedded', a folder, a .gguf file or a Hub id.", rich_help_panel=_MODEL)
     ] = "embedded",
