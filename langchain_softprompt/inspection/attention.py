@@ -15,6 +15,8 @@ from langchain_softprompt.prefix import KVPrefix
 
 NOTE = "Where the model looks, not why: attention says which positions were read, not what they did to the answer (arXiv:1902.10186)."
 
+_POSITIONS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class LayerAttention:
@@ -23,7 +25,7 @@ class LayerAttention:
     Attributes:
         layer: Its number, from 0.
         tokens: The share of each virtual token, seen from the last position of the text, where the answer begins.
-        everywhere: The share of the whole soft prompt, mean over all positions of the text.
+        everywhere: The share of the whole soft prompt, mean over the positions of the text, of a long one its last 64.
     """
 
     layer: int
@@ -92,7 +94,7 @@ def measure_attention(
     with _eager(model):
         for done, text in enumerate(texts, start=1):
             weights = _read(model, prefix, text)
-            looked = [layer[0, :, :, : prefix.length].double().mean(dim=0).cpu() for layer in weights]
+            looked = [layer[0, :, :, : prefix.length].mean(dim=0).cpu().double() for layer in weights]
             sums = [layer[-1] + before for layer, before in zip(looked, sums or [torch.zeros(prefix.length)] * len(looked), strict=True)]
             everywhere = [
                 float(layer.sum(dim=1).mean()) + before for layer, before in zip(looked, everywhere or [0.0] * len(looked), strict=True)
@@ -109,13 +111,16 @@ def measure_attention(
 
 
 def _read(model: FrozenModel, prefix: KVPrefix, text: Sequence[int]) -> tuple[Tensor, ...]:
-    """Attention of each layer, ``[1, heads, text, prefix + text]``."""
-    total = prefix.length + len(text)
+    """Attention of each layer from the text's last positions, ``[1, heads, positions, prefix + text]``."""
+    cache, start = prefix.to_cache(model), max(0, len(text) - _POSITIONS)
+    if start:  # Weights of all positions would take memory by the square of the text.
+        model.forward(input_ids=torch.tensor([list(text[:start])], device=model.device), cache=cache, past_length=prefix.length)
+    past, total = prefix.length + start, prefix.length + len(text)
     output = model.model(
-        input_ids=torch.tensor([list(text)], device=model.device),
+        input_ids=torch.tensor([list(text[start:])], device=model.device),
         attention_mask=torch.ones(1, total, dtype=torch.long, device=model.device),
-        position_ids=torch.arange(prefix.length, total, device=model.device)[None],
-        past_key_values=prefix.to_cache(model),
+        position_ids=torch.arange(past, total, device=model.device)[None],
+        past_key_values=cache,
         use_cache=True,
         output_attentions=True,
         logits_to_keep=1,

@@ -11,11 +11,10 @@ import torch
 
 from langchain_softprompt.data import Example, HardPrompt, instruction_ids
 from langchain_softprompt.errors import SoftPromptError
-from langchain_softprompt.evaluation import hard_prompt_of
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.inspection.answers import greedy_answers, spell
 from langchain_softprompt.inspection.influence import divergences, log_probs
-from langchain_softprompt.inspection.samples import render
+from langchain_softprompt.inspection.samples import hard_prompt_ids, render
 from langchain_softprompt.prefix import KVPrefix, TokenIds, compile_segments
 from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -161,8 +160,7 @@ def describe(
     ordinary = [text for text, _ in Counter(spell(model, example.completion) for example in examples).most_common(_ORDINARY) if text]
     controls = [("a text that says nothing of the task", CONTROL), *(("one of its ordinary answers", text) for text in ordinary)]
     instructions = [_instructions(model, text) for text in (*said, *(text for _, text in controls))]
-    known = hard_prompt_of(soft_prompt)
-    instructions.append(_known_instructions(model, known) if known is not None else None)
+    instructions.append(hard_prompt_ids(model, soft_prompt))
     measured: list[Restored | None] = []
     for head in instructions:
         measured.append(effect.restored(head) if head is not None else None)
@@ -201,12 +199,8 @@ def _instructions(model: FrozenModel, text: str) -> list[int] | None:
     if not text.strip():
         return None
     plain = text.replace("{", "{{").replace("}", "}}")
-    return _known_instructions(model, HardPrompt.from_pairs([("system", plain), ("human", "{text}")]))
-
-
-def _known_instructions(model: FrozenModel, prompt: HardPrompt) -> list[int] | None:
     try:
-        return instruction_ids(model, prompt)
+        return instruction_ids(model, HardPrompt.from_pairs([("system", plain), ("human", "{text}")]))
     except SoftPromptError:
         return None
 

@@ -188,7 +188,7 @@ def _flat(tensor: Tensor) -> Tensor:
 
 
 def _moves(then: Tensor, now: Tensor) -> tuple[Move, ...]:
-    then, now = then.double().cpu(), now.double().cpu()
+    then, now = then.cpu().double(), now.cpu().double()
     cosines = torch.nn.functional.cosine_similarity(then, now, dim=1)
     distances = (now - then).norm(dim=1) / then.norm(dim=1).clamp_min(1e-12)
     return tuple(Move(cosine, distance) for cosine, distance in zip(cosines.tolist(), distances.tolist(), strict=True))

@@ -158,8 +158,8 @@ def measure_influence(
 
 
 def log_probs(model: FrozenModel, prefix: KVPrefix | None, batch: Sequence[Example]) -> list[Tensor]:
-    """Log-probabilities at every completion token, one ``[tokens, vocab_size]`` an example, float64."""
-    spread = completion_logits(model, prefix, batch).double().log_softmax(dim=-1)
+    """Log-probabilities at every completion token, one ``[tokens, vocab_size]`` an example, float64, on the CPU."""
+    spread = completion_logits(model, prefix, batch).cpu().double().log_softmax(dim=-1)  # Not every device has float64.
     return list(spread.split([len(example.completion) for example in batch]))
 
 

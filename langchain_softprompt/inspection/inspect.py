@@ -11,9 +11,8 @@ import torch
 import transformers
 
 from langchain_softprompt import __version__
-from langchain_softprompt.data import Example, instruction_ids
-from langchain_softprompt.errors import ChatTemplateError, InvalidSettingsError, SoftPromptError
-from langchain_softprompt.evaluation import hard_prompt_of
+from langchain_softprompt.data import Example
+from langchain_softprompt.errors import ChatTemplateError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.inspection.ablation import ablate
 from langchain_softprompt.inspection.answers import greedy_answers
@@ -25,7 +24,7 @@ from langchain_softprompt.inspection.influence import measure_influence
 from langchain_softprompt.inspection.inspection import Inspection
 from langchain_softprompt.inspection.nearest import find_nearest
 from langchain_softprompt.inspection.norms import measure_norms
-from langchain_softprompt.inspection.samples import Samples, choose_samples, wanted_examples, with_answers
+from langchain_softprompt.inspection.samples import Samples, choose_samples, hard_prompt_ids, wanted_examples, with_answers
 from langchain_softprompt.prefix import KVPrefix, TokenIds, compile_segments
 from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -173,11 +172,7 @@ class _Look:
 
     def _hard_prompt(self) -> KVPrefix | None:
         """What the soft prompt stands in place of."""
-        try:
-            prompt = hard_prompt_of(self.soft_prompt)
-            ids = instruction_ids(self.model, prompt) if prompt is not None else []
-        except SoftPromptError:  # A stranger's template that can't be filled, or a model without chat template.
-            return None
+        ids = hard_prompt_ids(self.model, self.soft_prompt)
         return compile_segments(self.model, [TokenIds(ids)]) if ids else None
 
     def _describe(self, examples: Sequence[Example], found: dict[str, Any]) -> None:

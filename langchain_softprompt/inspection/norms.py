@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from langchain_softprompt.data import instruction_ids
-from langchain_softprompt.errors import SoftPromptError
-from langchain_softprompt.evaluation import hard_prompt_of
 from langchain_softprompt.evaluation.knowledge import neutral_texts
 from langchain_softprompt.frozen_model import FrozenModel, encode_text
+from langchain_softprompt.inspection.samples import hard_prompt_ids
 from langchain_softprompt.prefix import KVPrefix, TokenIds, compile_segments
 from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -140,13 +138,7 @@ def _embedding_norms(model: FrozenModel, rows: Tensor) -> EmbeddingNorms:
 
 def _real_text(model: FrozenModel, soft_prompt: SoftPrompt) -> tuple[KVPrefix, str]:
     """Keys and values of the hard prompt it was made with, else of neutral text, as many positions as it has where there are as many."""
-    ids: list[int] = []
-    told = "the hard prompt it was made with"
-    try:
-        prompt = hard_prompt_of(soft_prompt)
-        ids = instruction_ids(model, prompt) if prompt is not None else []
-    except SoftPromptError:  # A stranger's template, or one for another model.
-        ids = []
+    ids, told = hard_prompt_ids(model, soft_prompt) or [], "the hard prompt it was made with"
     if len(ids) < 2:
         told = "neutral text"
         if model.tokenizer is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from langchain_softprompt.inspection.ablation import Ablation
+from langchain_softprompt.inspection.ablation import Ablation, TokenAblation
 from langchain_softprompt.inspection.attention import Attention
 from langchain_softprompt.inspection.drift import Drift
 from langchain_softprompt.inspection.norms import Norms
 from langchain_softprompt.reports import Bars, Line, Part, bar_chart, figure_or_note, heat_map, histogram, line_chart
+
+_OUTSHINES = 4
 
 
 def norm_figures(norms: Norms) -> Iterator[Part]:
@@ -61,18 +63,24 @@ def drift_figures(drift: Drift) -> Iterator[Part]:
 
 
 def ablation_figures(ablation: Ablation) -> Iterator[Part]:
-    """What each virtual token's absence costs."""
-    values = [token.change.loss for token in ablation.tokens]
-    errors = [token.change.error for token in ablation.tokens]
-    ends = [None if error is None else (value - 2 * error, value + 2 * error) for value, error in zip(values, errors, strict=True)]
-    names = [token.name for token in ablation.tokens]
-    yield figure_or_note(
-        lambda: bar_chart(
-            names, [Bars("loss", values, ends)], value_label="loss grows by, nats a token", group_label="virtual token", horizontal=False
-        ),
+    """What each virtual token's absence costs; once more without the first, where that one outshines all others."""
+    note = (
         f"By how much the loss grows when a virtual token is {ablation.how}, mean over {ablation.samples} samples; the lines are two "
-        "standard errors either way. Below zero the answers get likelier without it.",
+        "standard errors either way. Below zero the answers get likelier without it."
     )
+    yield _ablation_figure(ablation.tokens, note)
+    sizes = [abs(token.change.loss) for token in ablation.tokens]
+    if len(sizes) > 2 and sizes[0] > _OUTSHINES * max(sizes[1:]):
+        yield _ablation_figure(ablation.tokens[1:], "The same without the first, on a scale of their own.")
+
+
+def _ablation_figure(tokens: Sequence[TokenAblation], caption: str) -> Part:
+    values = [token.change.loss for token in tokens]
+    errors = [token.change.error for token in tokens]
+    ends = [None if error is None else (value - 2 * error, value + 2 * error) for value, error in zip(values, errors, strict=True)]
+    bars, names = [Bars("loss", values, ends)], [token.name for token in tokens]
+    label = "loss grows by, nats a token"
+    return figure_or_note(lambda: bar_chart(names, bars, value_label=label, group_label="virtual token", horizontal=False), caption)
 
 
 def attention_figures(attention: Attention) -> Iterator[Part]:

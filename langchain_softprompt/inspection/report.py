@@ -10,8 +10,8 @@ from langchain_softprompt.inspection.inspection import Inspection
 from langchain_softprompt.inspection.pictures import ablation_figures, attention_figures, drift_figures, norm_figures
 from langchain_softprompt.reports import Cell, Code, Details, Facts, Level, Page, Part, Section, Table, Text, Verdict
 
-_SHOWN_INPUTS = 12
-_LONG = 300
+_SHOWN_INPUTS = 8
+_LONG = 160
 _TITLES = {
     "norms": "Lengths beside those of real tokens",
     "drift": "Drift from what it started as",
@@ -49,7 +49,14 @@ def report_page(inspection: Inspection, *, title: str = "", command: str = "") -
     sections.append(Section("How it was made", "", list(_method(inspection, command))))
     environment = inspection.environment
     footer = f"Made by langchain-softprompt {environment.get('langchain_softprompt', '')}."
-    return Page(title or f"Inside the soft prompt {_short(inspection.identity.source, 80)}", _summary(inspection), sections, footer)
+    return Page(title or f"Inside the soft prompt {_name(inspection.identity.source)}", _summary(inspection), sections, footer)
+
+
+def _name(source: str) -> str:
+    """The last part of a path, with the one before where that tells little."""
+    parts = [part for part in source.replace("\\", "/").split("/") if part not in {"", "."}]
+    few = 2 if parts[-1:] in (["best"], ["last"], ["initial"]) or not source.startswith(("/", ".", "~")) else 1
+    return _short("/".join(parts[-few:]) or source, 80)
 
 
 def _summary(inspection: Inspection) -> str:
@@ -69,7 +76,6 @@ def _identity(identity: Identity) -> Iterator[Part]:
             "bytes stored": identity.stored_bytes,
             "bytes compiled": identity.compiled_bytes,
             "compile time": f"{1000 * identity.compile_seconds:.1f} ms",
-            "type": identity.kind,
         }
     )
     made: Level = {True: "good", False: "bad", None: "caution"}[identity.same_model]  # type: ignore[assignment]
@@ -82,6 +88,7 @@ def _identity(identity: Identity) -> Iterator[Part]:
     rows: list[list[Cell]] = [
         ["from", identity.source],
         ["commit", identity.revision],
+        ["PEFT type", identity.kind],
         ["holds", identity.holds],
         ["task of a multitask prompt", identity.task],
         ["stored as", identity.dtype],

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_softprompt.data import Example, example_of, fill
-from langchain_softprompt.errors import ChatTemplateError, EvaluationError
+from langchain_softprompt.data import Example, HardPrompt, example_of, fill, instruction_ids
+from langchain_softprompt.errors import ChatTemplateError, EvaluationError, SoftPromptError
+from langchain_softprompt.evaluation import hard_prompt_of
 from langchain_softprompt.evaluation.arms import fields_of
 from langchain_softprompt.evaluation.knowledge import neutral_texts
 from langchain_softprompt.frozen_model import FrozenModel, encode_text, render_chat
@@ -15,7 +16,6 @@ from langchain_softprompt.messages import chat_forms
 from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
 
 _NEUTRAL_TEXTS = 8
-_UNANSWERED = Example((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,27 @@ def inputs_of(soft_prompt: SoftPrompt, input_field: str | None) -> tuple[Templat
 
     Raises:
         EvaluationError: Neither the manifest nor `input_field` says.
+        TrainingDataError: They have no plain fields: a file from elsewhere may not ask for more than to be filled in.
     """
+    inputs: tuple[TemplateMessage, ...] = ()
     if input_field is not None:
-        return (TemplateMessage(role="human", template=f"{{{input_field}}}"),)
-    if soft_prompt.manifest is not None and soft_prompt.manifest.input_messages:
-        return tuple(soft_prompt.manifest.input_messages)
-    msg = f"input: {soft_prompt.source} does not say which messages to send with it. Name the field to send: --input text."
-    raise EvaluationError(msg)
+        inputs = (TemplateMessage(role="human", template=f"{{{input_field}}}"),)
+    elif soft_prompt.manifest is not None:
+        inputs = tuple(soft_prompt.manifest.input_messages)
+    if not inputs:
+        msg = f"input: {soft_prompt.source} does not say which messages to send with it. Name the field to send: --input text."
+        raise EvaluationError(msg)
+    HardPrompt((TemplateMessage(role="system", template="-"), *inputs), soft_prompt.source)  # refuses what is no plain template
+    return inputs
+
+
+def hard_prompt_ids(model: FrozenModel, soft_prompt: SoftPrompt) -> list[int] | None:
+    """Token ids of the hard prompt a soft prompt was made with, where it is one that this model can read."""
+    try:
+        prompt = hard_prompt_of(soft_prompt)
+        return instruction_ids(model, prompt) or None if prompt is not None else None
+    except SoftPromptError:  # A stranger's template that is none, or a model without tokenizer.
+        return None
 
 
 def render(model: FrozenModel, chat: list[dict[str, Any]], answer: str | None, *, drop_default_system: bool) -> Example:
@@ -186,4 +200,4 @@ def _neutral(model: FrozenModel, soft_prompt: SoftPrompt) -> list[Sample]:
     return [Sample(text, example.text) for text, example in zip(texts, rendered, strict=True)]
 
 
-__all__ = ["Sample", "Samples", "answered", "choose_samples", "inputs_of", "render", "wanted_examples", "with_answers"]
+__all__ = ["Sample", "Samples", "answered", "choose_samples", "hard_prompt_ids", "inputs_of", "render", "wanted_examples", "with_answers"]

@@ -8,6 +8,7 @@ Files:
     page.html.j2  the one template, with the one style sheet
     svg.py        the gate for pictures: well-formed SVG that runs nothing and fetches nothing
     charts.py     line_chart, bar_chart, heat_map, histogram: SVG text
+    painting.py   what charts are painted with: bars, marks, ticks, names, legends
     drawing.py    what all charts share: paper, ink, colours, and matplotlib (the extra 'plots') when it is first needed
 """
 

@@ -8,16 +8,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from langchain_softprompt.errors import InvalidSettingsError
-from langchain_softprompt.reports.drawing import COLOURS, DASHES, GRID, INK, MARKERS, draw, label
+from langchain_softprompt.reports.drawing import COLOURS, DASHES, INK, MARKERS, draw, label
+from langchain_softprompt.reports.painting import (
+    MOST_TICKS,
+    add_legend,
+    mark_point,
+    name_axes,
+    name_ticks,
+    paint_bars,
+    plain_powers,
+    write_cells,
+)
 from langchain_softprompt.reports.parts import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 _MOST_VALUES = 24  # more numbers than this beside bars, or _MOST_CELLS in a map, are in each other's way
 _MOST_CELLS = 100
-_MOST_TICKS = 32
 _LONG_LABEL = 10
 
 
@@ -89,21 +97,21 @@ def line_chart(
                 color=COLOURS[number % len(COLOURS)],
                 linestyle=DASHES[number % len(DASHES)],
                 linewidth=1.8,
-                marker=MARKERS[number % len(MARKERS)] if len(xs) <= _MOST_TICKS else None,
+                marker=MARKERS[number % len(MARKERS)] if len(xs) <= MOST_TICKS else None,
                 markersize=4,
                 label=name,
             )
         if log_x:
             axes.set_xscale("log")
-            _plain_powers(axes.xaxis)
+            plain_powers(axes.xaxis)
         if log_y:
             axes.set_yscale("log")
-            _plain_powers(axes.yaxis)
+            plain_powers(axes.yaxis)
         axes.grid(visible=True)
         if marked is not None:
-            _mark(axes, *marked)
-        _name(axes, x_label, y_label)
-        _legend(axes, len(clean))
+            mark_point(axes, *marked)
+        name_axes(axes, x_label, y_label)
+        add_legend(axes, len(clean))
 
     return draw(paint)
 
@@ -128,26 +136,26 @@ def bar_chart(
         MissingExtraError: matplotlib is not installed.
     """
     _check_bars(labels, bars)
-    lying = horizontal if horizontal is not None else any(len(name) > _LONG_LABEL for name in labels) and len(labels) <= _MOST_TICKS
+    lying = horizontal if horizontal is not None else any(len(name) > _LONG_LABEL for name in labels) and len(labels) <= MOST_TICKS
     thickness = 0.8 / len(bars)
 
     def paint(axes: Axes) -> None:
         for number, series in enumerate(bars):
             places = [group - 0.4 + thickness * (number + 0.5) for group in range(len(labels))]
-            _paint_bars(axes, series, places, thickness * 0.92, number, lying=lying, numbered=len(labels) * len(bars) <= _MOST_VALUES)
+            paint_bars(axes, series, places, thickness * 0.92, number, lying=lying, numbered=len(labels) * len(bars) <= _MOST_VALUES)
         names = [label(name, 32) for name in labels]
         if lying:
             axes.set_yticks(range(len(labels)), names)
             axes.invert_yaxis()
             axes.grid(visible=True, axis="x")
             axes.axvline(0, color=INK, linewidth=0.8)
-            _name(axes, value_label, group_label)
+            name_axes(axes, value_label, group_label)
         else:
-            _ticks(axes, names)
+            name_ticks(axes, names)
             axes.grid(visible=True, axis="y")
             axes.axhline(0, color=INK, linewidth=0.8)
-            _name(axes, group_label, value_label)
-        _legend(axes, len(bars))
+            name_axes(axes, group_label, value_label)
+        add_legend(axes, len(bars))
 
     height = 3.4 if not lying else 0.9 + 0.30 * len(labels) * max(1.0, 0.75 * len(bars))
     return draw(paint, height=max(1.6, height))
@@ -201,15 +209,15 @@ def heat_map(
         scale: Any = axes.figure.colorbar(mesh, ax=axes, pad=0.02, fraction=0.05)
         scale.set_label(label(value_label))
         scale.outline.set_visible(False)
-        _ticks(axes, [label(name, 24) for name in columns], centre=0.5)
-        _ticks(axes, [label(name, 32) for name in rows], centre=0.5, vertical=True)
+        name_ticks(axes, [label(name, 24) for name in columns], centre=0.5)
+        name_ticks(axes, [label(name, 32) for name in rows], centre=0.5, vertical=True)
         axes.invert_yaxis()
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
         if len(rows) * len(columns) <= _MOST_CELLS:
-            _write_cells(axes, table, mesh)
-        _name(axes, column_label, row_label)
+            write_cells(axes, table, mesh)
+        name_axes(axes, column_label, row_label)
 
     return draw(paint, height=min(6.5, max(1.8, 1.1 + 0.22 * len(rows))))
 
@@ -262,8 +270,8 @@ def histogram(
                 dash = DASHES[(number + 1) % len(DASHES)]
                 axes.axvline(value, color=INK, linewidth=1.4, linestyle=dash, label=f"{label(name)}: {shown(float(value))}")
         axes.grid(visible=True, axis="y")
-        _name(axes, x_label, "share of values")
-        _legend(axes, len(clean) + len(marked or {}))
+        name_axes(axes, x_label, "share of values")
+        add_legend(axes, len(clean) + len(marked or {}))
 
     return draw(paint, height=3.0)
 
@@ -285,104 +293,6 @@ def _check_bars(labels: Sequence[str], bars: Sequence[Bars]) -> None:
             raise InvalidSettingsError(msg)
     if not any(value is not None and math.isfinite(value) for series in bars for value in series.values):
         _refuse_nothing("bars")
-
-
-def _paint_bars(axes: Axes, series: Bars, places: list[float], thickness: float, number: int, *, lying: bool, numbered: bool) -> None:
-    colour = COLOURS[number % len(COLOURS)]
-    values = [math.nan if value is None or not math.isfinite(value) else float(value) for value in series.values]
-    paint = axes.barh if lying else axes.bar
-    paint(places, values, thickness, color=colour, label=label(series.name))
-    for place, value, interval in zip(places, values, series.intervals or [None] * len(values), strict=True):
-        if math.isnan(value):
-            continue
-        ends = [value] if interval is None else [value, *filter(math.isfinite, interval)]
-        if interval is not None and all(map(math.isfinite, interval)):
-            along, across = list(interval), [place, place]
-            axes.plot(*((along, across) if lying else (across, along)), color=INK, linewidth=1.3, solid_capstyle="butt")
-        if numbered:
-            _write_value(axes, value, min(ends) if value < 0 else max(ends), place, lying=lying)
-
-
-def _write_value(axes: Axes, value: float, end: float, place: float, *, lying: bool) -> None:
-    below = value < 0
-    across: dict[str, Any] = (
-        {"ha": "right" if below else "left", "va": "center"} if lying else {"ha": "center", "va": "top" if below else "bottom"}
-    )
-    step = -4 if below else 4
-    axes.annotate(
-        shown(value),
-        (end, place) if lying else (place, end),
-        xytext=(step, 0) if lying else (0, step),
-        textcoords="offset points",
-        fontsize=8.5,
-        **across,
-    )
-    # Room for the number: an annotation doesn't widen the axes.
-    axes.margins(x=0.12 if lying else None, y=None if lying else 0.12)
-
-
-def _write_cells(axes: Axes, table: list[list[float]], mesh: Any) -> None:
-    for down, row in enumerate(table):
-        for across, value in enumerate(row):
-            if math.isfinite(value):
-                red, green, blue, _ = mesh.cmap(mesh.norm(value))
-                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-                axes.text(
-                    across + 0.5,
-                    down + 0.5,
-                    shown(int(value) if value.is_integer() else value),
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="#ffffff" if dark else "#1a1a1a",
-                )
-
-
-def _mark(axes: Axes, x: float, y: float, what: str) -> None:
-    axes.plot([x], [y], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.6, linestyle="none")
-    left, right = axes.get_xlim()
-    on_the_right = x > (math.sqrt(left * right) if axes.get_xscale() == "log" and left > 0 else (left + right) / 2)
-    axes.annotate(
-        label(what),
-        (x, y),
-        xytext=(-9 if on_the_right else 9, 9),
-        textcoords="offset points",
-        ha="right" if on_the_right else "left",
-        fontsize=9.5,
-    )
-
-
-def _plain_powers(axis: Axis) -> None:
-    """Tick labels as numbers: matplotlib's own powers of ten are mathematical markup, which is switched off."""
-    from matplotlib.ticker import LogFormatter
-
-    axis.set_major_formatter(LogFormatter())
-    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
-
-
-def _ticks(axes: Axes, names: Sequence[str], *, centre: float = 0.0, vertical: bool = False) -> None:
-    """Names along an axis; where there are too many, every second, fifth, tenth ... one."""
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, len(names)) if len(names) <= step * _MOST_TICKS)
-    chosen = range(0, len(names), step)
-    places = [number + centre for number in chosen]
-    texts = [names[number] for number in chosen]
-    if vertical:
-        axes.set_yticks(places, texts, fontsize=9)
-        return
-    slanted = max(map(len, texts)) * len(texts) > 90
-    axes.set_xticks(places, texts, rotation=45 if slanted else 0, ha="right" if slanted else "center", fontsize=9, rotation_mode="anchor")
-
-
-def _name(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(label(x_label, 90))
-    axes.set_ylabel(label(y_label))
-    axes.tick_params(color=GRID)
-
-
-def _legend(axes: Axes, entries: int) -> None:
-    if entries > 1:
-        handles, names = axes.get_legend_handles_labels()
-        axes.figure.legend(handles, names, loc="outside upper left", ncols=min(4, entries), borderpad=0, handlelength=2.2)
 
 
 def _refuse_nothing(what: str) -> NoReturn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect as python_inspect
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,10 +153,8 @@ def test_the_help_names_every_option_and_imports_no_torch() -> None:
         "import sys; from langchain_softprompt.cli.app import app; app(['inspect', '--help'], standalone_mode=False); "
         "assert 'torch' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"COLUMNS": "200", "NO_COLOR": "1"}
-    )
-    for parameter in python_inspect.signature(inspect).parameters.values():
-        declared = parameter.annotation
-        option = {"input_field": "--input", "other_model": "--allow-other-model", "soft_prompt": "SOFT_PROMPT"}.get(parameter.name)
-        assert (option or f"--{parameter.name.replace('_', '-')}") in re.sub(r"\s+", " ", done.stdout), declared
+    environment = {"COLUMNS": "200", "NO_COLOR": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    other = {"input_field": "--input", "other_model": "--allow-other-model", "soft_prompt": "soft_prompt"}
+    for name in python_inspect.signature(inspect).parameters:
+        assert other.get(name, f"--{name.replace('_', '-')}") in done.stdout.lower()

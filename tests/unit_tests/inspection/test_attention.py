@@ -41,6 +41,20 @@ def test_shares_are_the_mean_over_heads_of_transformers_own_weights(family: str)
     assert found.inputs == len(TEXTS)
 
 
+def test_of_a_long_text_the_last_positions_are_looked_at_and_what_they_see_is_the_same() -> None:
+    model = frozen("Llama")
+    prefix = compile_prefix(model, random_key_values(model, count=2))
+    text = [(7 * place) % 90 for place in range(100)]
+    eager = copy.deepcopy(model.model)
+    eager.set_attn_implementation("eager")
+    past = DynamicCache([(keys[None], values[None]) for keys, values in prefix.layers])
+    with torch.no_grad():
+        weights = eager(input_ids=torch.tensor([text]), past_key_values=past, output_attentions=True).attentions
+    for layer, weight in zip(measure_attention(model, prefix, [text]).layers, weights, strict=True):
+        assert layer.tokens == pytest.approx(weight[0, :, -1, :2].mean(dim=0).tolist(), abs=1e-5)
+        assert layer.everywhere == pytest.approx(float(weight[0, :, -64:, :2].sum(dim=-1).mean()), abs=1e-5)
+
+
 def test_the_model_attends_afterwards_as_before_even_when_reading_fails() -> None:
     model = frozen("Llama")
     prefix = compile_prefix(model, random_key_values(model))

@@ -109,7 +109,7 @@ def test_identity_says_what_the_files_say(model: FrozenModel) -> None:
     assert identity.scores == {"validation_loss": 0.25}
     assert identity.training == {"target": "label", "init": "hard-prompt"}
     assert identity.reading.startswith(
-        "3 virtual tokens, kept as keys and values of every layer, 1.1 KiB. It was made for this very model."
+        "3 virtual tokens, kept as keys and values of every layer, 0.8 KiB. It was made for this very model."
     )
 
 
@@ -121,6 +121,16 @@ def test_a_soft_prompt_of_another_model_is_refused_unless_asked_for(model: Froze
     assert found.identity.same_model is False
     assert "another model" in found.identity.reading
     assert _there(found) == set(SECTIONS)
+
+
+def test_a_strangers_broken_hard_prompt_stops_nothing(model: FrozenModel) -> None:
+    manifest = about(model, hard_prompt=[{"role": "human", "template": "{text!r}"}], method="made up")
+    found = inspect_soft_prompt(model, random_key_values(model, manifest=manifest), ROWS[:2], max_answer_tokens=3)
+    assert _there(found) == set(SECTIONS) - {"drift"}
+    assert found.influence is not None
+    assert found.influence.from_hard_prompt is None
+    assert found.description is not None
+    assert found.description.hard_prompt is None
 
 
 def test_numbers_out_of_range_are_refused(model: FrozenModel) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_softprompt.data import make_examples
-from langchain_softprompt.errors import ChatTemplateError, EvaluationError
+from langchain_softprompt.data import instruction_ids, make_examples
+from langchain_softprompt.errors import ChatTemplateError, EvaluationError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
-from langchain_softprompt.inspection.samples import choose_samples
+from langchain_softprompt.inspection.samples import choose_samples, hard_prompt_ids
 from langchain_softprompt.prefix import with_probes
 from langchain_softprompt.testing import tiny_model, tiny_tokenizer
 from tests.tiny import WITH_DEFAULT_SYSTEM, WITHOUT_SYSTEM_ROLE, frozen, tokenizer_with
@@ -87,6 +87,20 @@ def test_what_does_not_fit_the_context_is_left_out_and_counted(model: FrozenMode
 def test_rows_without_the_fields_are_refused(model: FrozenModel) -> None:
     with pytest.raises(EvaluationError, match="row 2: field 'text': expected text, found None"):
         choose_samples(model, random_key_values(model, manifest=about(model)), [ROWS[0], {"label": "x"}])
+
+
+@pytest.mark.parametrize("template", ["{text:>999999999999}", "{text.__class__}", "{text!r}", "{", "no field"])
+def test_a_strangers_template_may_ask_for_plain_fields_only(template: str, model: FrozenModel) -> None:
+    soft_prompt = random_key_values(model, manifest=about(model, input_messages=[{"role": "human", "template": template}], hard_prompt=[]))
+    with pytest.raises(TrainingDataError):
+        choose_samples(model, soft_prompt, ROWS)
+
+
+def test_a_hard_prompt_that_is_none_counts_as_none(model: FrozenModel) -> None:
+    broken = [{"role": "human", "template": "{text!r}"}]
+    assert hard_prompt_ids(model, random_key_values(model, manifest=about(model, hard_prompt=broken))) is None
+    assert hard_prompt_ids(model, random_key_values(model)) is None
+    assert hard_prompt_ids(model, random_key_values(model, manifest=about(model))) == instruction_ids(model, PROMPT)
 
 
 def test_a_model_without_a_tokenizer_reads_no_text() -> None:

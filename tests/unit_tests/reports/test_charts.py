@@ -102,14 +102,14 @@ def test_any_label_is_drawn_as_plain_text(text: str) -> None:
         assert len(texts(svg)) > 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.text())
 def test_whatever_a_label_holds_the_picture_can_be_read(text: str) -> None:
     for svg in _charts(text)[:2]:
         assert texts(safe_svg(svg))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=5))
 def test_any_numbers_are_drawn_or_refused_in_one_sentence(values: list[float]) -> None:
     names = [str(number) for number in range(len(values))]
