@@ -14,7 +14,7 @@ from langchain_softprompt.cli.output import people, progress_bar, say, show_json
 from langchain_softprompt.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from langchain_softprompt.ageing import Ageing
     from langchain_softprompt.data import Row
@@ -67,7 +67,8 @@ def check(
 
     loaded = [_load(source) for source in soft_prompts]
     if record:
-        _check_folders(loaded)
+        for soft_prompt in loaded:
+            _own_folder(soft_prompt)  # Before the work, not after it.
     rows = [_rows(soft_prompt, data, record=record) for soft_prompt in loaded]
     frozen = FrozenModel.load(model, dtype=dtype, device=device, quantization=quantization, packed=True)
     chosen = [label.strip() for label in labels.split(",") if label.strip()] if labels is not None else None
@@ -94,14 +95,11 @@ def _load(source: str) -> SoftPrompt:
     return SoftPrompt.load(Path(source) if Path(source).expanduser().is_dir() else source)
 
 
-def _check_folders(soft_prompts: Sequence[SoftPrompt]) -> None:
-    """Before the work, not after it."""
-    for soft_prompt in soft_prompts:
-        if not Path(soft_prompt.source).expanduser().is_dir():
-            msg = (
-                f"record: {soft_prompt.source} is no folder on this machine, so probes can't be written into it. Save it to a folder first."
-            )
-            raise EvaluationError(msg)
+def _own_folder(soft_prompt: SoftPrompt) -> Path:
+    if soft_prompt.folder is None:
+        msg = f"record: {soft_prompt.source} is no folder on this machine, so probes can't be written into it. Save it to a folder first."
+        raise EvaluationError(msg)
+    return soft_prompt.folder
 
 
 def _rows(soft_prompt: SoftPrompt, data: str | None, *, record: bool) -> list[Row] | None:
@@ -138,7 +136,7 @@ def _record(model: FrozenModel, soft_prompt: SoftPrompt, rows: list[Row] | None,
 
     had = soft_prompt.manifest is not None and soft_prompt.manifest.probes is not None
     before = check_soft_prompt(model, soft_prompt, allow_other_model=other_model) if had else None
-    folder = record_again(model, soft_prompt, rows, allow_other_model=other_model).save(Path(soft_prompt.source).expanduser())
+    folder = record_again(model, soft_prompt, rows, allow_other_model=other_model).save(_own_folder(soft_prompt))
     return check_soft_prompt(model, SoftPrompt.load(folder), allow_other_model=other_model), before
 
 

@@ -149,6 +149,6 @@ def check_limits(limits: Mapping[str, float], metrics: Sequence[Metric]) -> None
 def check_records(soft_prompts: Sequence[SoftPrompt]) -> None:
     """Refuse soft prompts that scores can't be written into."""
     for soft_prompt in soft_prompts:
-        if soft_prompt.manifest is None or not Path(soft_prompt.source).expanduser().is_dir():
+        if soft_prompt.manifest is None or soft_prompt.folder is None:
             msg = f"record: {soft_prompt.source} is no folder on this machine with a manifest, so scores can't be written into it."
             raise EvaluationError(msg)

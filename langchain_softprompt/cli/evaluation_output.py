@@ -58,14 +58,14 @@ def write_evaluation(
             msg = f"save-answers: {save_answers} can't be written: {error}."
             raise EvaluationError(msg) from error
     if report is not None:
-        folders = {arm.name: arm.soft_prompt.source for arm in soft if arm.soft_prompt is not None}
+        folders = {arm.name: arm.soft_prompt.folder for arm in soft if arm.soft_prompt is not None and arm.soft_prompt.folder is not None}
         command = shlex.join(["langchain-softprompt", *sys.argv[1:]]) if sys.argv[1:2] == ["evaluate"] else ""
         report_page(evaluation, command=command, folders=folders).write(report)
     if record:
         for arm in soft:
-            if arm.soft_prompt is not None and arm.soft_prompt.manifest is not None:
+            if arm.soft_prompt is not None and arm.soft_prompt.manifest is not None and arm.soft_prompt.folder is not None:
                 manifest = arm.soft_prompt.manifest.model_copy(update={"evaluation": evaluation.record(arm.name)})
-                replace(arm.soft_prompt, manifest=manifest).save(Path(arm.soft_prompt.source).expanduser())
+                replace(arm.soft_prompt, manifest=manifest).save(arm.soft_prompt.folder)
 
 
 def show_evaluation(evaluation: Evaluation, below: Sequence[str], *, report: Path | None, as_json: bool) -> None:

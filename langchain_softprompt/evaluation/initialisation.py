@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from langchain_softprompt.data import HardPrompt, instruction_ids
@@ -35,7 +33,7 @@ def initialisation_arm(
     soft_prompt = arm.soft_prompt
     if soft_prompt is None:
         return "it is no soft prompt"
-    start = init_from or _saved(soft_prompt) or _computed(model, soft_prompt, prompt)
+    start = init_from or saved_start(soft_prompt) or _computed(model, soft_prompt, prompt)
     if isinstance(start, str):
         return start
     if start.manifest is None:  # Rendered as the soft prompt itself.
@@ -43,13 +41,15 @@ def initialisation_arm(
     return Arm(name, "initialisation", arm.inputs, soft_prompt=start)
 
 
-def _saved(soft_prompt: SoftPrompt) -> SoftPrompt | None:
-    """A training run keeps it beside the best soft prompt."""
-    folder = Path(soft_prompt.source).expanduser()
-    if not folder.is_dir() or not (folder.resolve().parent / "initial" / "adapter_config.json").is_file():
+def saved_start(soft_prompt: SoftPrompt) -> SoftPrompt | None:
+    """What a soft prompt started as, where its training run has kept that beside it."""
+    if soft_prompt.folder is None:
+        return None
+    initial = soft_prompt.folder.resolve().parent / "initial"
+    if not (initial / "adapter_config.json").is_file() or initial == soft_prompt.folder.resolve():
         return None
     try:
-        return SoftPrompt.load(folder.resolve().parent / "initial")
+        return SoftPrompt.load(initial)
     except SoftPromptError:
         return None
 
@@ -84,4 +84,4 @@ def _computed(model: FrozenModel, soft_prompt: SoftPrompt, prompt: HardPrompt | 
     return SoftPrompt(config, tensors, manifest=manifest, source=f"{length} tokens of {prompt.name}")
 
 
-__all__ = ["initialisation_arm"]
+__all__ = ["initialisation_arm", "saved_start"]

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from langchain_softprompt.errors import InvalidSettingsError, SoftPromptError
 from langchain_softprompt.evaluation import Arm, hard_prompt_of
-from langchain_softprompt.evaluation.initialisation import initialisation_arm
+from langchain_softprompt.evaluation.initialisation import initialisation_arm, saved_start
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.inspection.identity import folder_of
 from langchain_softprompt.prefix import KVPrefix, compile_prefix
 from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -120,13 +119,13 @@ def find_start(
             msg = f"initial: expected {length} virtual tokens, as the soft prompt has, found {given.num_virtual_tokens} in {given.source}."
             raise InvalidSettingsError(msg)
         return given, given.source
-    saved = _saved(soft_prompt)
+    saved = saved_start(soft_prompt)
     if saved is not None and saved.num_virtual_tokens == length:
         return saved, "what its training run kept as its start"
     made_here = soft_prompt.manifest is not None and soft_prompt.manifest.base_model.fingerprint == model.fingerprint
     if soft_prompt.manifest is not None and not made_here and not allow_other_model:
         return "it was made for another model, on which its start can't be computed again"
-    arm = Arm("", "soft prompt", (), soft_prompt=replace(soft_prompt, source="in-memory"))
+    arm = Arm("", "soft prompt", (), soft_prompt=replace(soft_prompt, folder=None))
     try:
         found = initialisation_arm(model, arm, hard_prompt_of(soft_prompt))
     except SoftPromptError as error:
@@ -166,20 +165,6 @@ def measure_drift(
         for number, (before, after) in enumerate(zip(then.layers, prefix.layers, strict=True))
     )
     return Drift(told, moved, layers), then
-
-
-def _saved(soft_prompt: SoftPrompt) -> SoftPrompt | None:
-    """A training run keeps it beside the best soft prompt."""
-    folder = folder_of(soft_prompt)
-    if folder is None:
-        return None
-    initial = folder.resolve().parent / "initial"
-    if not (initial / "adapter_config.json").is_file() or initial == folder.resolve():
-        return None
-    try:
-        return SoftPrompt.load(initial)
-    except SoftPromptError:
-        return None
 
 
 def _flat(tensor: Tensor) -> Tensor:

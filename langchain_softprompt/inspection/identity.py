@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix, compile_prefix
@@ -140,15 +139,6 @@ def identify(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_model: 
     return identity, prefix
 
 
-def folder_of(soft_prompt: SoftPrompt) -> Path | None:
-    """The folder a soft prompt was read from, where it lies on this machine; of a training run, that of its best."""
-    folder = Path(soft_prompt.source).expanduser()
-    if not folder.is_dir():
-        return None
-    best = folder / "best"
-    return best if not (folder / "adapter_config.json").is_file() and (best / "adapter_config.json").is_file() else folder
-
-
 def _compile(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_model: bool) -> tuple[KVPrefix, float]:
     taken: list[float] = []
     while True:
@@ -163,4 +153,4 @@ def _size(count: int) -> str:
     return f"{count / 1024:.1f} KiB" if count < 1 << 20 else f"{count / (1 << 20):.2f} MiB"
 
 
-__all__ = ["Identity", "folder_of", "identify"]
+__all__ = ["Identity", "identify"]

@@ -44,6 +44,7 @@ class SoftPrompt:
         manifest: What our own file says; ``None`` for a plain PEFT folder.
         source: What the user named.
         revision: Commit on the Hub; ``None`` for a local folder.
+        folder: The folder of the user's that it was read from, of a training run that of its best; ``None`` for anything else.
     """
 
     config: AdapterConfig
@@ -52,6 +53,7 @@ class SoftPrompt:
     manifest: Manifest | None = field(default=None, repr=False)
     source: str = "in-memory"
     revision: str | None = None
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         _check_tensors(self.config, self.tensors)
@@ -75,7 +77,8 @@ class SoftPrompt:
         manifest = Manifest.from_json(folder.read_json(MANIFEST_FILE)) if folder.has(MANIFEST_FILE) else None
         tensors = folder.read_tensors(manifest.tensors_sha256 if manifest else None)
         number = _task_number(config, manifest, task)
-        return cls(config, tensors, task=number, manifest=manifest, source=str(source), revision=commit)
+        own = path if commit is None else None
+        return cls(config, tensors, task=number, manifest=manifest, source=str(source), revision=commit, folder=own)
 
     def save(self, folder: str | Path) -> Path:
         """Write the soft prompt as a folder that PEFT and this package load.

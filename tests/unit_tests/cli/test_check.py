@@ -92,6 +92,16 @@ def test_record_renews_probes_and_tells_what_the_old_ones_said(model: Path) -> N
     assert (facts["recorded"], facts["verdict"], facts["checked"][0]["before"]["verdict"]) == (True, "same", "broken")
 
 
+def test_probes_are_written_into_a_runs_best_and_not_beside_it(model: Path, prompts: Path) -> None:
+    Path("run").mkdir()
+    Path("old").rename("run/best")
+    assert _check(model, "run", "--record", "--data", "rows.jsonl").exit_code == 0
+    assert [path.name for path in Path("run").iterdir()] == ["best"]
+    manifest = SoftPrompt.load(prompts / "run" / "best").manifest
+    assert manifest is not None
+    assert manifest.probes is not None
+
+
 def test_the_recorded_evaluation_is_made_again_on_the_rows_given(model: Path) -> None:
     frozen = tiny_model()
     known = rows(frozen, made(frozen, probes=False))

@@ -160,6 +160,18 @@ def test_scores_are_recorded_in_the_manifest_and_the_soft_prompt_stays_what_it_w
     assert after.manifest.model_copy(update={"evaluation": None}) == before.manifest
 
 
+def test_a_run_folder_stands_for_its_best_where_scores_are_recorded_and_curves_are_read(model: Path, files: Path) -> None:
+    Path("runs/mine").mkdir(parents=True)
+    Path("prompts/one").rename("runs/mine/best")
+    Path("runs/mine/log.jsonl").write_text("".join(json.dumps({"step": step, "loss": 1 / step}) + "\n" for step in (1, 2, 3)))
+    _json(model, "--record", "--no-knowledge", "--report", "mine.html", soft=("runs/mine",))
+    manifest = SoftPrompt.load(files / "runs" / "mine" / "best").manifest
+    assert manifest is not None
+    assert manifest.evaluation is not None
+    assert {path.name for path in Path("runs/mine").iterdir()} == {"best", "log.jsonl"}, "nothing is written beside it"
+    assert "loss while it was trained" in Path("mine.html").read_text("utf-8")
+
+
 def test_a_plain_peft_folder_is_judged_with_a_template(model: Path, files: Path) -> None:
     found = _json(model, "--template", "homes.json", "--target", "label", "--no-knowledge", soft=("prompts/plain",))
     assert _names(found) == ["plain", "hard prompt"]
