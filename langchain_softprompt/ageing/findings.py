@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_softprompt.plain import plain
 from langchain_softprompt.prefix import ProbeReport, Verdict
 
 _ORDER: tuple[Verdict, ...] = ("same", "unknown", "drifted", "broken")
@@ -207,8 +208,8 @@ class Ageing:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values; numbers that are not finite become ``None``."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
+        told: dict[str, Any] = plain(self, _more)
+        return told
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -216,18 +217,10 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=_ORDER.index, default="unknown")
 
 
-def _plain(value: Any) -> Any:
+def _more(value: Any) -> Mapping[str, Any]:
     if isinstance(value, ProbeReport):
         return value.to_json()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        facts = {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
-        said = {name: getattr(value, name) for name in ("verdict", "same_model") if hasattr(value, name)}
-        return {**said, **facts}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return {name: getattr(value, name) for name in ("verdict", "same_model") if hasattr(value, name)}
 
 
 __all__ = ["Ageing", "Environment", "EvaluationAgain", "Identity", "ScoreAgain", "TemplateChange", "TemplateCheck", "worst"]

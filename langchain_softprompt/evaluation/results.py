@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from langchain_softprompt.evaluation.arms import ArmKind
 from langchain_softprompt.evaluation.metrics import Task
 from langchain_softprompt.evaluation.metrics.metric import Scale
 from langchain_softprompt.evaluation.statistics import Interval
+from langchain_softprompt.plain import plain
 from langchain_softprompt.soft_prompt import EvaluationRecord
 
 Level = Literal["good", "caution", "bad"]
@@ -288,8 +288,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values that JSON can hold: numbers that are not finite become ``None``."""
-        plain: dict[str, Any] = _plain({each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
-        return plain
+        told: dict[str, Any] = plain(self)
+        return told
 
     def record(self, arm: str | None = None) -> EvaluationRecord:
         """What a manifest keeps of a soft prompt's evaluation, so that it can be made again.
@@ -317,15 +317,3 @@ class Evaluation:
             environment=dict(self.environment),
             created=self.created,
         )
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from langchain_softprompt.inspection.identity import Identity
 from langchain_softprompt.inspection.influence import Influence
 from langchain_softprompt.inspection.nearest import Nearest
 from langchain_softprompt.inspection.norms import Norms
+from langchain_softprompt.plain import plain
 
 SECTIONS = ("identity", "norms", "drift", "ablation", "influence", "attention", "description", "nearest")
 
@@ -56,22 +56,13 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values, each section with its ``reading`` in plain words; what is not finite becomes ``None``."""
-        facts = {one.name: _plain(getattr(self, one.name)) for one in dataclasses.fields(self)}
+        facts = plain({one.name: getattr(self, one.name) for one in dataclasses.fields(self)}, _derived)
         return {name: value for name, value in facts.items() if value is not None}
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        facts = {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-        derived = {name: _plain(getattr(value, name)) for name, kind in vars(type(value)).items() if isinstance(kind, property)}
-        return facts | {name: found for name, found in derived.items() if name != "best"}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _derived(value: Any) -> Mapping[str, Any]:
+    properties = (name for name, kind in vars(type(value)).items() if isinstance(kind, property))
+    return {name: getattr(value, name) for name in properties if name != "best"}
 
 
 __all__ = ["SECTIONS", "Inspection"]

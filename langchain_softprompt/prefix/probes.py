@@ -15,6 +15,7 @@ from langchain_softprompt.errors import InvalidSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.frozen_model.passes import RowPart
+from langchain_softprompt.plain import plain
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
 from langchain_softprompt.soft_prompt import ProbeRecord, ProbesRecord
 from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE
@@ -141,7 +142,10 @@ class ProbeReport:
             "allowed": self.allowed,
             "precision": self.precision,
         }
-        return {**_plain(facts), "probes": [{**_plain(dataclasses.asdict(one)), "same_token": one.same_token} for one in self.probes]}
+        told: dict[str, Any] = plain(
+            {**facts, "probes": [{**dataclasses.asdict(one), "same_token": one.same_token} for one in self.probes]}
+        )
+        return told
 
 
 @torch.inference_mode()
@@ -262,10 +266,6 @@ def _allowed(precision: str) -> float:
 def _known(precision: str) -> str:
     """What a stranger's file calls its precision, as far as it is a name we know."""
     return precision if precision in ALLOWED else "an unknown precision"
-
-
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in facts.items()}
 
 
 __all__ = [
