@@ -9,7 +9,7 @@ Files:
 
 from __future__ import annotations
 
-from langchain_softprompt.data.examples import Example, example_of, instruction_ids, make_examples
+from langchain_softprompt.data.examples import Example, example_of, fitted, instruction_ids, make_examples
 from langchain_softprompt.data.hard_prompt import HardPrompt, fill
 from langchain_softprompt.data.rows import Row, check_rows, digest_rows, read_rows
 from langchain_softprompt.data.splits import folds, hold_out, is_classification
@@ -22,6 +22,7 @@ __all__ = [
     "digest_rows",
     "example_of",
     "fill",
+    "fitted",
     "folds",
     "hold_out",
     "instruction_ids",

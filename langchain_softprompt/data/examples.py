@@ -57,6 +57,11 @@ def make_examples(
     return examples
 
 
+def fitted(ids: Sequence[int], length: int) -> list[int]:
+    """Token ids cut to a length, or repeated up to it, as PEFT's text initialisation does."""
+    return (list(ids) * -(-length // len(ids)))[:length]
+
+
 def instruction_ids(model: FrozenModel, prompt: HardPrompt) -> list[int]:
     """Token ids of the instructions as they stand at the head of a rendered chat."""
     messages = fill(prompt.instructions, {})

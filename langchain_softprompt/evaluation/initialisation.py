@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
-from langchain_softprompt.data import HardPrompt, instruction_ids
+from langchain_softprompt.data import HardPrompt, fitted, instruction_ids
 from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.evaluation.arms import Arm
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import TokenIds, compile_segments
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.peft_format import read_config
 
 NAME = "initialisation"
 
@@ -64,24 +63,10 @@ def _computed(model: FrozenModel, soft_prompt: SoftPrompt, prompt: HardPrompt | 
         return f"it started as {started_as}, which was not kept"
     if not model.reuses_prefix:
         return f"{model.name} can't start from keys and values"
-    ids = instruction_ids(model, prompt)
     length = soft_prompt.num_virtual_tokens
-    ids = (ids * -(-length // len(ids)))[:length]
-    layers = compile_segments(model, [TokenIds(ids)]).layers
-    stacked = torch.stack([torch.stack([keys.transpose(0, 1), values.transpose(0, 1)], dim=1) for keys, values in layers], dim=1)
-    virtual, count, _, heads, dim = stacked.shape
-    config = read_config(
-        {
-            "peft_type": "PREFIX_TUNING",
-            "task_type": "CAUSAL_LM",
-            "num_virtual_tokens": virtual,
-            "num_layers": count,
-            "num_attention_heads": heads,
-            "token_dim": heads * dim,
-        }
-    )
-    tensors = {"prompt_embeddings": stacked.reshape(virtual, -1).float().cpu().clone()}
-    return SoftPrompt(config, tensors, manifest=manifest, source=f"{length} tokens of {prompt.name}")
+    prefix = compile_segments(model, [TokenIds(fitted(instruction_ids(model, prompt), length))])
+    start = SoftPrompt.of_key_values(prefix.stacked().float())
+    return replace(start, manifest=manifest, source=f"{length} tokens of {prompt.name}")
 
 
 __all__ = ["initialisation_arm", "saved_start"]

@@ -49,6 +49,11 @@ class KVPrefix:
         """Keys and values by the index of their layer."""
         return dict(enumerate(self.layers))
 
+    def stacked(self) -> Tensor:
+        """Keys and values as one tensor of its own, ``[length, num_layers, 2, kv_heads, dim]``; all layers have one shape."""
+        by_layer = [torch.stack([keys.transpose(0, 1), values.transpose(0, 1)], dim=1) for keys, values in self.layers]
+        return torch.stack(by_layer, dim=1).clone()
+
     def cut(self, start: int, end: int, *, copy: bool = True) -> KVPrefix:
         """The part from one position to another; a view of the same memory unless copied."""
         part = KVPrefix(end - start, tuple((keys[:, start:end], values[:, start:end]) for keys, values in self.layers))

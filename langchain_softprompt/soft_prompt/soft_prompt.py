@@ -25,6 +25,7 @@ from langchain_softprompt.soft_prompt.peft_format import (
     TASK_ROWS,
     AdapterConfig,
     MultitaskPromptTuning,
+    PrefixTuning,
     read_config,
 )
 
@@ -79,6 +80,29 @@ class SoftPrompt:
         number = _task_number(config, manifest, task)
         own = path if commit is None else None
         return cls(config, tensors, task=number, manifest=manifest, source=str(source), revision=commit, folder=own)
+
+    @classmethod
+    def of_key_values(cls, key_values: Tensor, *, base_model: str | None = None) -> Self:
+        """A soft prompt of PEFT type ``PREFIX_TUNING``.
+
+        Args:
+            key_values: Keys and values, ``[virtual_tokens, num_layers, 2, kv_heads, head_dim]``; stored as they are.
+            base_model: Name of the frozen model, for PEFT.
+
+        Raises:
+            InvalidSoftPromptError: The numbers are not finite, or of a dtype that is not stored.
+        """
+        virtual, layers, _, heads, dim = key_values.shape
+        config = PrefixTuning(
+            peft_type="PREFIX_TUNING",
+            task_type="CAUSAL_LM",
+            base_model_name_or_path=base_model,
+            num_virtual_tokens=virtual,
+            num_layers=layers,
+            num_attention_heads=heads,
+            token_dim=heads * dim,
+        )
+        return cls(config, {EMBEDDINGS: key_values.detach().cpu().reshape(virtual, -1).clone()})
 
     def save(self, folder: str | Path) -> Path:
         """Write the soft prompt as a folder that PEFT and this package load.

@@ -12,7 +12,7 @@ from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS, PrefixTuning, PromptTuning
+from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS, PromptTuning
 
 _BOTTLENECK = 128
 
@@ -58,17 +58,7 @@ class KeyValueLearner:
 
     def soft_prompt(self) -> SoftPrompt:
         """As `Learner.soft_prompt`."""
-        virtual, layers, _, heads, dim = self.key_values.shape
-        config = PrefixTuning(
-            peft_type="PREFIX_TUNING",
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=self._model.name,
-            num_virtual_tokens=virtual,
-            num_layers=layers,
-            num_attention_heads=heads,
-            token_dim=heads * dim,
-        )
-        return SoftPrompt(config, {EMBEDDINGS: _storable(self.key_values).reshape(virtual, -1)})
+        return SoftPrompt.of_key_values(_storable(self.key_values), base_model=self._model.name)
 
 
 class EmbeddingLearner:

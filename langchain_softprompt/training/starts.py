@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
+from langchain_softprompt.data import fitted
 from langchain_softprompt.errors import FrozenModelError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import TokenIds, compile_prefix, compile_segments
@@ -39,7 +39,7 @@ def new_learner(model: FrozenModel, text: Sequence[int], settings: TrainingSetti
     if settings.method == "prompt-tuning":
         rows = model.embed(torch.tensor(ids, device=model.device))
         return EmbeddingLearner(model, rows, residual=settings.residual)
-    return KeyValueLearner(model, stacked(model, ids))
+    return KeyValueLearner(model, compile_segments(model, [TokenIds(ids)]).stacked())
 
 
 def start_ids(model: FrozenModel, text: Sequence[int], settings: TrainingSettings) -> list[int]:
@@ -50,18 +50,7 @@ def start_ids(model: FrozenModel, text: Sequence[int], settings: TrainingSetting
     if settings.start == "vocabulary":
         return _drawn(model, settings.virtual_tokens or _VOCABULARY_TOKENS, settings.seed)
     length = settings.virtual_tokens or len(text)
-    return (list(text) * -(-length // len(text)))[:length]
-
-
-def stacked(model: FrozenModel, ids: list[int]) -> Tensor:
-    """Keys and values of a text, ``[length, num_layers, 2, kv_heads, head_dim]``."""
-    prefix = compile_segments(model, [TokenIds(ids)])
-    return _stacked(prefix.layers)
-
-
-def _stacked(layers: tuple[tuple[Tensor, Tensor], ...]) -> Tensor:
-    by_layer = [torch.stack([keys.transpose(0, 1), values.transpose(0, 1)], dim=1) for keys, values in layers]
-    return torch.stack(by_layer, dim=1).clone()
+    return fitted(text, length)
 
 
 def _from_soft_prompt(model: FrozenModel, soft_prompt: SoftPrompt, settings: TrainingSettings) -> Learner:
@@ -71,7 +60,7 @@ def _from_soft_prompt(model: FrozenModel, soft_prompt: SoftPrompt, settings: Tra
         raise InvalidSettingsError(msg)
     prefix = compile_prefix(model, soft_prompt)  # Checked as for serving, whichever method follows.
     if settings.method == "kv-prefix":
-        return KeyValueLearner(model, _stacked(prefix.layers))
+        return KeyValueLearner(model, prefix.stacked())
     rows = soft_prompt.embedding_rows()
     if rows is None:
         msg = f"The soft prompt to start from is of type {soft_prompt.kind}: keys and values, no embeddings. Use method kv-prefix."
@@ -84,7 +73,7 @@ def _drawn(model: FrozenModel, length: int, seed: int) -> list[int]:
     special = set(model.tokenizer.all_special_ids) if model.tokenizer is not None else set()
     order = torch.randperm(model.vocab_size, generator=torch.Generator().manual_seed(seed))
     plain = [int(token) for token in order if int(token) not in special]
-    return (plain * -(-length // len(plain)))[:length]
+    return fitted(plain, length)
 
 
 def _check_trainable(model: FrozenModel, settings: TrainingSettings) -> None:
@@ -104,4 +93,4 @@ def _check_trainable(model: FrozenModel, settings: TrainingSettings) -> None:
     check_one_shape(model)
 
 
-__all__ = ["new_learner", "stacked", "start_ids"]
+__all__ = ["new_learner", "start_ids"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from langchain_softprompt.data import Example, HardPrompt
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix, TokenIds, compile_segments
 from langchain_softprompt.soft_prompt import BaseModelRecord, Manifest, SoftPrompt
-from langchain_softprompt.soft_prompt.peft_format import PrefixTuning, PromptTuning
+from langchain_softprompt.soft_prompt.peft_format import PromptTuning
 from tests.unit_tests.soft_prompt.peft_folders import save_with_peft, task_of
 
 PROMPT = HardPrompt.from_pairs([("system", "Say where the animal lives."), ("human", "Animal: {text}")])
@@ -36,16 +37,7 @@ def about(model: FrozenModel, **changes: object) -> Manifest:
 
 def of_key_values(tensor: Tensor, manifest: Manifest | None = None) -> SoftPrompt:
     """A soft prompt of ``[virtual tokens, layers, 2, heads, dim]``."""
-    count, layers, _, heads, dim = tensor.shape
-    config = PrefixTuning(
-        peft_type="PREFIX_TUNING",
-        task_type="CAUSAL_LM",
-        num_virtual_tokens=count,
-        num_layers=layers,
-        num_attention_heads=heads,
-        token_dim=heads * dim,
-    )
-    return SoftPrompt(config, {"prompt_embeddings": tensor.reshape(count, -1).clone()}, manifest=manifest)
+    return replace(SoftPrompt.of_key_values(tensor), manifest=manifest)
 
 
 def of_rows(rows: Tensor, manifest: Manifest | None = None) -> SoftPrompt:
