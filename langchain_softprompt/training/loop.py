@@ -145,8 +145,7 @@ class TrainingLoop:
     def look(self) -> Look:
         """Look at the validation rows."""
         with torch.no_grad():
-            scores = score_completions(self.model, self.learner.prefix(), self._watched, batch_size=self.settings.batch_size)
-        return look_at([score.total for score in scores], [len(score.log_probs) for score in scores], [score.is_greedy for score in scores])
+            return look_at(self.model, self.learner.prefix(), self._watched, self.settings.batch_size)
 
     def loss(self, rows: Sequence[int], prefix: KVPrefix | None = None) -> torch.Tensor:
         """Loss of some examples, with gradients."""
@@ -224,9 +223,12 @@ class TrainingLoop:
         )
 
 
-def look_at(totals: Sequence[float], sizes: Sequence[int], greedy: Sequence[bool]) -> Look:
-    """Mean loss per token and share of exact rows, from log-probabilities of whole completions."""
-    return Look(-math.fsum(totals) / max(sum(sizes), 1), sum(greedy) / max(len(greedy), 1))
+def look_at(model: FrozenModel, prefix: KVPrefix, rows: Sequence[Example], batch_size: int) -> Look:
+    """Look at some rows with some prefix."""
+    scores = score_completions(model, prefix, rows, batch_size=batch_size)
+    tokens = sum(len(score.log_probs) for score in scores)
+    exact = sum(score.is_greedy for score in scores)
+    return Look(-math.fsum(score.total for score in scores) / max(tokens, 1), exact / max(len(scores), 1))
 
 
 def load(learner: Learner, state: TrainingState, kind: str) -> None:

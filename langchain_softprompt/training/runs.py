@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from langchain_softprompt.data import Example
 from langchain_softprompt.errors import NonFiniteSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.likelihood import score_completions
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -56,14 +55,10 @@ class Made:
     Attributes:
         best: The soft prompt at its best step.
         last: The soft prompt after the last step; ``None`` where its numbers overflow.
-        state: Where the run ended.
-        interrupted: Whether Ctrl-C ended it.
     """
 
     best: SoftPrompt
     last: SoftPrompt | None
-    state: TrainingState
-    interrupted: bool
 
 
 @dataclass(slots=True)
@@ -104,7 +99,6 @@ class Run:
         learner = self.new_learner()
         if self.folder is not None and not self.state.step:
             self.folder.save_soft_prompt("initial", learner.soft_prompt())
-        interrupted = False
         loop = TrainingLoop(self.model, learner, self.objective, self.validation, self.settings, self.state)
         try:
             self._announce(loop)
@@ -113,11 +107,10 @@ class Run:
             self._find_rate()
             loop.run(self._after_step)
         except KeyboardInterrupt:
-            interrupted = True
             if not self.state.tensors:  # Before there is anything to keep.
                 raise
         self._save_state()
-        return self._finished(learner, interrupted=interrupted)
+        return self._finished(learner)
 
     def _announce(self, loop: TrainingLoop) -> None:
         if getattr(type(self.watcher), "on_plan", None) is Nobody.on_plan:  # It costs two steps, so not for nobody.
@@ -154,31 +147,31 @@ class Run:
         if self.folder is not None:
             self.folder.save_state(self.state)
 
-    def _finished(self, learner: Learner, *, interrupted: bool) -> Made:
+    def _finished(self, learner: Learner) -> Made:
         best = self._stored(learner, "best")
-        try:
-            last = self._stored(learner, "last")
-        except NonFiniteSoftPromptError:  # It went astray after its best step, which must not be lost for that.
-            last = None
+        last: SoftPrompt | None = best
+        if not self.state.same("parameter", "best"):
+            try:
+                last = self._stored(learner, "parameter")
+            except NonFiniteSoftPromptError:  # It went astray after its best step, which must not be lost for that.
+                last = None
         if self.folder is not None:
+            self.folder.save_soft_prompt("best", best)
+            if last is not None:
+                self.folder.save_soft_prompt("last", last)
             run_report(best, self.folder.entries(), finished=self.state.finished).write(self.folder.path / "report.html")
-        return Made(best, last, self.state, interrupted=interrupted)
+        return Made(best, last)
 
-    def _stored(self, learner: Learner, name: Literal["best", "last"]) -> SoftPrompt:
-        load(learner, self.state, "best" if name == "best" else "parameter")
-        made = self.finish(learner.soft_prompt(), self)
-        if self.folder is not None:
-            self.folder.save_soft_prompt(name, made)
-        return made
+    def _stored(self, learner: Learner, kind: str) -> SoftPrompt:
+        load(learner, self.state, kind)
+        return self.finish(learner.soft_prompt(), self)
 
     def stored_look(self, soft_prompt: SoftPrompt) -> Look:
         """Validation loss and exact match of a soft prompt as it is stored and served, rounding and all."""
         watched = self.validation[: self.settings.validation_rows]
         if not watched:
             return Look(*self.state.best)
-        prefix = compile_prefix(self.model, soft_prompt)
-        scores = score_completions(self.model, prefix, watched, batch_size=self.settings.batch_size)
-        return look_at([score.total for score in scores], [len(score.log_probs) for score in scores], [score.is_greedy for score in scores])
+        return look_at(self.model, compile_prefix(self.model, soft_prompt), watched, self.settings.batch_size)
 
 
 __all__ = ["Made", "Nobody", "Run", "Watcher"]

@@ -78,6 +78,11 @@ class TrainingState:
         """The tensors of one kind, by parameter name."""
         return {name.removeprefix(kind + "."): tensor for name, tensor in self.tensors.items() if name.startswith(kind + ".")}
 
+    def same(self, kind: str, other: str) -> bool:
+        """Whether the tensors of two kinds are equal."""
+        theirs = self.part(other)
+        return all(torch.equal(tensor, theirs[name]) for name, tensor in self.part(kind).items())
+
     def keep(self, kind: str, tensors: dict[str, Tensor]) -> None:
         """Copy tensors into the state under one kind."""
         self.tensors.update({f"{kind}.{name}": tensor.detach().cpu().clone() for name, tensor in tensors.items()})
