@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from langchain_softprompt.cli.output import people, progress_bar, say, show_json
+from langchain_softprompt.cli.evaluation_input import load_soft_prompt
+from langchain_softprompt.cli.output import people, progress_bar, progress_on, say, show_json
 from langchain_softprompt.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_softprompt.ageing import Ageing
     from langchain_softprompt.data import Row
     from langchain_softprompt.frozen_model import FrozenModel
@@ -65,7 +64,7 @@ def check(
     from langchain_softprompt.ageing import worst
     from langchain_softprompt.frozen_model import FrozenModel
 
-    loaded = [_load(source) for source in soft_prompts]
+    loaded = [load_soft_prompt(source) for source in soft_prompts]
     if record:
         for soft_prompt in loaded:
             _own_folder(soft_prompt)  # Before the work, not after it.
@@ -89,12 +88,6 @@ def check(
         raise typer.Exit(_CODES[verdict])
 
 
-def _load(source: str) -> SoftPrompt:
-    from langchain_softprompt.soft_prompt import SoftPrompt
-
-    return SoftPrompt.load(Path(source) if Path(source).expanduser().is_dir() else source)
-
-
 def _own_folder(soft_prompt: SoftPrompt) -> Path:
     if soft_prompt.folder is None:
         msg = f"record: {soft_prompt.source} is no folder on this machine, so probes can't be written into it. Save it to a folder first."
@@ -115,18 +108,7 @@ def _check(model: FrozenModel, soft_prompt: SoftPrompt, rows: list[Row] | None, 
     from langchain_softprompt.ageing import check_soft_prompt
 
     with progress_bar() as bar:
-        return check_soft_prompt(model, soft_prompt, data=rows, labels=labels, allow_other_model=other_model, on_progress=_progress(bar))
-
-
-def _progress(bar: Any) -> Callable[[str, int, int], None]:
-    tasks: dict[str, Any] = {}
-
-    def on_progress(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total, numbers="")
-        bar.update(tasks[what], completed=done)
-
-    return on_progress
+        return check_soft_prompt(model, soft_prompt, data=rows, labels=labels, allow_other_model=other_model, on_progress=progress_on(bar))
 
 
 def _record(model: FrozenModel, soft_prompt: SoftPrompt, rows: list[Row] | None, *, other_model: bool) -> tuple[Ageing, Ageing | None]:

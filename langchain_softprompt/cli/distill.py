@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_softprompt.cli.output import progress_bar, say, show_json
+from langchain_softprompt.cli.resuming import absolute, asked_for, recorded
 from langchain_softprompt.cli.training_output import Screen
-from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
+from langchain_softprompt.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
     from langchain_softprompt.training import Distillation
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _DATA = "Prompt and texts"
 _RUN = "Training"
 _RECORD = "Manifest"
+_SCORING = ("test", "target")
 
 
 def distill(
@@ -58,9 +60,10 @@ def distill(
 
     Example: langchain-softprompt distill --template five_shot.json --data texts.jsonl --output runs/short
     """
-    asked: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in context.params.items()}
+    asked = asked_for(context)
     if resume:
-        asked = {**_recorded(output), **{name: asked[name] for name in ("test", "target")}}
+        scored = {name: asked[name] for name in _SCORING}
+        asked = {**recorded(context, output, ("template", "self_made"), may=_SCORING), **scored}
     elif template is None or (data is None) == (self_made == 0):
         msg = "A new run needs --template, and either --data or --self-made; an old one goes on with --resume."
         raise InvalidSettingsError(msg)
@@ -72,20 +75,6 @@ def distill(
         show_json({"output": str(output), "soft_prompt": str(output / "best"), **made.to_json(), **scores})
     else:
         _tell(output, made, scores)
-
-
-def _recorded(output: Path) -> dict[str, Any]:
-    from langchain_softprompt.training import RunFolder
-
-    folder = RunFolder.open(output)
-    try:
-        notes = folder.settings().get("notes")
-    finally:
-        folder.close()
-    if not isinstance(notes, dict) or "self_made" not in notes:
-        msg = f"{output} was not begun by this command. Go on with it from Python: distill(..., output=..., resume=True)."
-        raise RunFolderError(msg)
-    return notes
 
 
 def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> tuple[Distillation, dict[str, float]]:
@@ -110,7 +99,7 @@ def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bo
         training.RunFolder.check_free(output, overwrite=overwrite)
         asked["threads"] = torch.get_num_threads()
         for name in ("template", "data"):
-            asked[name] = str(Path(asked[name]).resolve()) if asked[name] and Path(asked[name]).exists() else asked[name]
+            asked[name] = absolute(asked[name])
     prompt = training.HardPrompt.from_file(asked["template"])
     rows = training.read_rows(asked["data"], prompt.fields) if asked["data"] else []
     tested = training.read_rows(asked["test"], [*prompt.fields, asked["target"]]) if asked["test"] else []

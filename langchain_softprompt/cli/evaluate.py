@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from langchain_softprompt.cli.evaluation_input import (
     trained_target,
 )
 from langchain_softprompt.cli.evaluation_output import below_limits, show_evaluation, write_evaluation
-from langchain_softprompt.cli.output import progress_bar, say
+from langchain_softprompt.cli.output import progress_bar, progress_on, say
 
 BELOW_LIMIT = 3
 
@@ -143,14 +143,6 @@ def evaluate(
     )
     say(f"{len(judged)} rows of {data}, {len(soft) + len(others)} arms, on {frozen!r}")
     with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-
-        def on_progress(what: str, done: int, total: int) -> None:
-            task = tasks.setdefault(what, None)
-            if task is None:
-                task = tasks[what] = bar.add_task(what, total=total, numbers="")
-            bar.update(task, completed=done)
-
         evaluation = judge(
             frozen,
             [*soft, *others],
@@ -163,7 +155,7 @@ def evaluate(
             source=str(data),
             left_out=left_out,
             facts={"rows_drawn": len(judged) < len(known), "few_shot": few_shot if baseline else 0, **options_labels},
-            on_progress=on_progress,
+            on_progress=progress_on(bar),
         )
     below = below_limits(evaluation, limits)
     write_evaluation(evaluation, soft, judged, report=report, save_answers=save_answers, record=record)

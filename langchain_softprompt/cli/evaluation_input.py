@@ -48,11 +48,12 @@ def read_template(template: Path | None, input_field: str | None) -> HardPrompt 
     return HardPrompt.from_file(template, input_field=input_field) if template is not None else None
 
 
-def load_soft_prompt(source: str) -> SoftPrompt:
+def load_soft_prompt(source: str, *, task: str | None = None) -> SoftPrompt:
     """Load a folder of that name where there is one, as a shell would complete it; else a reference as everywhere."""
     from langchain_softprompt.soft_prompt import SoftPrompt
 
-    return SoftPrompt.load(Path(source) if Path(source).expanduser().is_dir() else source)
+    named = Path(source) if Path(source).expanduser().is_dir() else source
+    return SoftPrompt.load(named, task=int(task) if task is not None and task.isdecimal() else task)
 
 
 def load_arms(sources: Sequence[str], prompt: HardPrompt | None) -> list[Arm]:

@@ -6,17 +6,15 @@ import random
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langchain_softprompt.cli.evaluation_input import load_soft_prompt, make_folders
-from langchain_softprompt.cli.output import progress_bar, say, show_json
+from langchain_softprompt.cli.output import progress_bar, progress_on, say, show_json
 from langchain_softprompt.errors import InvalidSettingsError, TrainingDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_softprompt.data import Row
     from langchain_softprompt.inspection import Inspection
     from langchain_softprompt.soft_prompt import SoftPrompt
@@ -70,7 +68,7 @@ def inspect(
         msg = "quick: a quick inspection reads no inputs. Leave out either --quick or --data."
         raise InvalidSettingsError(msg)
     make_folders({"report": report})
-    loaded = _load(soft_prompt, task)
+    loaded = load_soft_prompt(soft_prompt, task=task)
     start = load_soft_prompt(initial) if initial is not None else None
     known, field = _read(loaded, data, target, input_field, quick=quick)
     drawn = random.Random(seed).sample(known, rows) if known is not None and rows < len(known) else known
@@ -87,7 +85,7 @@ def inspect(
             max_answer_tokens=max_tokens,
             ablation_rows=ablation_rows,
             allow_other_model=other_model,
-            on_progress=_progress(bar),
+            on_progress=progress_on(bar),
         )
     _write(inspection, report)
     if json:
@@ -98,15 +96,6 @@ def inspect(
     show_inspection(inspection)
     if report is not None:
         say(f"Report: {report}")
-
-
-def _load(source: str, task: str | None) -> SoftPrompt:
-    from langchain_softprompt.soft_prompt import SoftPrompt
-
-    if task is None:
-        return load_soft_prompt(source)
-    named = Path(source) if Path(source).expanduser().is_dir() else source
-    return SoftPrompt.load(named, task=int(task) if task.isdecimal() else task)
 
 
 def _read(
@@ -134,17 +123,6 @@ def _read(
         except TrainingDataError as error:
             say(f"Its wanted answers are not taken from the data: {error}")
     return read_rows(data, fields), None
-
-
-def _progress(bar: Any) -> Callable[[str, int, int], None]:
-    tasks: dict[str, Any] = {}
-
-    def on_progress(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total, numbers="")
-        bar.update(tasks[what], completed=done)
-
-    return on_progress
 
 
 def _write(inspection: Inspection, report: Path | None) -> None:

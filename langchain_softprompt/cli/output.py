@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 people = Console(stderr=True)
 
@@ -39,3 +40,15 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=people,
     )
+
+
+def progress_on(bar: Progress) -> Callable[[str, int, int], None]:
+    """Tell a bar what is done, how much of it, and of how much."""
+    tasks: dict[str, TaskID] = {}
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total, numbers="")
+        bar.update(tasks[what], completed=done)
+
+    return on_progress

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_softprompt.cli.output import people
+from langchain_softprompt.cli.resuming import absolute, asked_for, recorded
 from langchain_softprompt.cli.training_output import Screen, tell_folds, tell_result
-from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
+from langchain_softprompt.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
     from langchain_softprompt.soft_prompt import SoftPrompt
@@ -19,6 +20,7 @@ _METHOD = "Method"
 _RUN = "Training"
 _RECORD = "Manifest"
 _INTERRUPTED = 130
+_NEEDED = ("template", "data", "target")
 
 
 def train(
@@ -76,10 +78,10 @@ def train(
     Killed or stopped: langchain-softprompt train --resume --output runs/route
     """
     if resume:
-        asked = _recorded(context, output)
+        asked = recorded(context, output, _NEEDED)
     else:
-        asked = {name: str(value) if isinstance(value, Path) else value for name, value in context.params.items()}
-        for name in ("template", "data", "target"):
+        asked = asked_for(context)
+        for name in _NEEDED:
             if asked[name] is None:
                 msg = f"--{name} is missing. A new run needs --template, --data and --target; an old one goes on with --resume."
                 raise InvalidSettingsError(msg)
@@ -87,26 +89,6 @@ def train(
     tell_result(output, soft_prompt, as_json=json, interrupted=interrupted)
     if interrupted:
         raise typer.Exit(_INTERRUPTED)
-
-
-def _recorded(context: typer.Context, output: Path) -> dict[str, Any]:
-    """What the run was begun with; nothing else may be asked for."""
-    from langchain_softprompt.training import RunFolder
-
-    for name in context.params:
-        given = context.get_parameter_source(name)
-        if given is not None and given.name == "COMMANDLINE" and name not in {"output", "resume", "json"}:
-            msg = f"--resume goes on with what the run was begun with; leave --{name.replace('_', '-')} out, or start another run."
-            raise InvalidSettingsError(msg)
-    folder = RunFolder.open(output)
-    try:
-        notes = folder.settings().get("notes")
-    finally:
-        folder.close()
-    if not isinstance(notes, dict) or not {"template", "data", "target"} <= set(notes):
-        msg = f"{output} was not begun by this command. Go on with it from Python: train(..., output=..., resume=True)."
-        raise RunFolderError(msg)
-    return notes
 
 
 def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> tuple[SoftPrompt, bool]:
@@ -139,7 +121,7 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
         asked = {
             **asked,
             "threads": torch.get_num_threads(),
-            **{name: _absolute(asked[name]) for name in ("template", "data", "validation")},
+            **{name: absolute(asked[name]) for name in ("template", "data", "validation")},
         }
         training.RunFolder.check_free(output, overwrite=overwrite)
     target = asked["target"]
@@ -195,7 +177,3 @@ def _fold_first(
     tell_folds(found)
     chosen = {"max_steps": found.steps, "learning_rate": found.learning_rate}
     return settings.override(**chosen), {**asked, "chosen": chosen, "folds_exact_match": found.exact_match}
-
-
-def _absolute(name: str | None) -> str | None:
-    return str(Path(name).resolve()) if name is not None and Path(name).exists() else name

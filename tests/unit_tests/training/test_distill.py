@@ -179,6 +179,10 @@ def test_the_command_distils_scores_and_goes_on(tmp_path: Path, monkeypatch: pyt
     again = CliRunner().invoke(app, ["distill", "--resume", "--output", "out"])
     assert again.exit_code == 0, again.stderr
     assert "virtual tokens for a prompt of" in again.stderr
+    refused = CliRunner().invoke(app, ["distill", "--resume", "--output", "out", "--steps", "9"])
+    assert "leave --steps out" in str(refused.exception)
+    scored_again = CliRunner().invoke(app, ["distill", "--resume", "--output", "out", *scored, "--json"])
+    assert json.loads(scored_again.stdout)["test_rows"] == 3
     for wrong, named in (([], "--template"), (["--template", "long.json"], "--data or --self-made")):
         refused = CliRunner().invoke(app, ["distill", "--output", "other", *wrong])
         assert named in str(refused.exception)
