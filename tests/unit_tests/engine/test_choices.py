@@ -16,7 +16,6 @@ from transformers.generation import TopKLogitsWarper, TopPLogitsWarper
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import InvalidSettingsError, RequestFailedError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.sampling import Choices, filter_logits
 from langchain_softprompt.settings import EngineLimits, GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -41,20 +40,7 @@ def _next(answers: Answers, given: Sequence[int]) -> list[int]:
 
 
 def _transformers(model: FrozenModel, ids: list[int], answers: Answers, soft_prompt: SoftPrompt | None, new: int = 8) -> list[int]:
-    seeded, length = {}, 0
-    if soft_prompt is not None:
-        prefix = compile_prefix(model, soft_prompt)
-        length, seeded = prefix.length, {"past_key_values": prefix.to_cache(model)}
-    output = model.model.generate(
-        input_ids=torch.tensor([ids]),
-        attention_mask=torch.ones(1, length + len(ids), dtype=torch.long),
-        max_new_tokens=new,
-        do_sample=False,
-        pad_token_id=0,
-        prefix_allowed_tokens_fn=lambda _, read: _next(answers, read[len(ids) :].tolist()),
-        **seeded,
-    )
-    answer = output[0, len(ids) :].tolist()
+    answer = generate(model, ids, soft_prompt, new=new, prefix_allowed_tokens_fn=lambda _, read: _next(answers, read[len(ids) :].tolist()))
     return answer[:-1] if answer[-1] == END else answer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from transformers import (
@@ -145,8 +146,8 @@ def tokens(length: int, seed: int = 0) -> list[int]:
     return torch.randint(0, VOCAB, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def generate(model: FrozenModel, token_ids: Sequence[int], soft_prompt: SoftPrompt | None = None, *, new: int) -> list[int]:
-    """What transformers' own `generate` continues with, greedy, one request alone."""
+def generate(model: FrozenModel, token_ids: Sequence[int], soft_prompt: SoftPrompt | None = None, *, new: int, **how: Any) -> list[int]:
+    """What transformers' own `generate` continues with, greedy, one request alone; `how` are more of its options."""
     seeded = {}
     length = 0
     if soft_prompt is not None:
@@ -159,6 +160,7 @@ def generate(model: FrozenModel, token_ids: Sequence[int], soft_prompt: SoftProm
         do_sample=False,
         pad_token_id=0,
         **seeded,
+        **how,
     )
     return output[0, len(token_ids) :].tolist()
 
