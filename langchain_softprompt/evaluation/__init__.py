@@ -14,7 +14,8 @@ Files:
     findings.py        answers become scores, comparisons, confusions, worst cases, gaps
     knowledge.py       what is left of the bare model
     words.py           verdicts in plain words
-    results.py         Evaluation: what came of it
+    evaluation.py      Evaluation: all that came of it; JSON, and what a manifest keeps
+    results.py         what it consists of: scores, comparisons, confusions, cases, gaps
     report.py          the same as one HTML page
     extras.py          the libraries of the extra ``eval``
     neutral.txt        text about nothing in particular
@@ -25,6 +26,7 @@ from __future__ import annotations
 from langchain_softprompt.evaluation.answering import Answer, answer_rows
 from langchain_softprompt.evaluation.arms import Arm, few_shot_arm, folded_arm, hard_prompt_arm, hard_prompt_of, soft_prompt_arm
 from langchain_softprompt.evaluation.baselines import baselines
+from langchain_softprompt.evaluation.evaluation import Evaluation
 from langchain_softprompt.evaluation.initialisation import initialisation_arm
 from langchain_softprompt.evaluation.judge import evaluate
 from langchain_softprompt.evaluation.knowledge import BareModel
@@ -35,7 +37,6 @@ from langchain_softprompt.evaluation.results import (
     Case,
     Comparison,
     Confusion,
-    Evaluation,
     Failure,
     Gap,
     Knowledge,

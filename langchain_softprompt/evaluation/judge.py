@@ -17,12 +17,13 @@ from langchain_softprompt.data import digest_rows
 from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.evaluation import findings
 from langchain_softprompt.evaluation.arms import Arm
+from langchain_softprompt.evaluation.evaluation import Evaluation
 from langchain_softprompt.evaluation.extras import need
 from langchain_softprompt.evaluation.knowledge import BareModel
 from langchain_softprompt.evaluation.metrics import Metric, Task, choose_metrics, guess_task
 from langchain_softprompt.evaluation.metrics.functions import RowFunction
 from langchain_softprompt.evaluation.options import EvaluationOptions
-from langchain_softprompt.evaluation.results import Evaluation, MetricFacts, Scalar
+from langchain_softprompt.evaluation.results import MetricFacts, Scalar
 from langchain_softprompt.evaluation.trial import OnProgress, Rows, Trial
 from langchain_softprompt.frozen_model import FrozenModel
 

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from langchain_softprompt.evaluation.evaluation import Evaluation
 from langchain_softprompt.evaluation.metrics import METRICS
-from langchain_softprompt.evaluation.results import Case, Confusion, Evaluation, MetricFacts
+from langchain_softprompt.evaluation.results import Case, Confusion, MetricFacts
 from langchain_softprompt.evaluation.words import list_words, spell, spell_difference, spell_interval, spell_p, spell_range
 from langchain_softprompt.reports import (
     Bars,
