@@ -102,8 +102,7 @@ def _read(
     soft_prompt: SoftPrompt, data: Path | None, target: str | None, input_field: str | None, *, quick: bool
 ) -> tuple[list[Row] | None, str | None]:
     """The rows, and the field of the wanted answer where they have one."""
-    from langchain_softprompt.data import read_rows
-    from langchain_softprompt.evaluation.arms import fields_of
+    from langchain_softprompt.data import fields_of, read_rows
     from langchain_softprompt.inspection.samples import inputs_of
 
     if data is None:
@@ -113,7 +112,7 @@ def _read(
         if not quick:
             say("No --data: it is watched on what it carries itself, or on a few neutral sentences.")
         return None, None
-    fields = fields_of(inputs_of(soft_prompt, input_field))
+    fields = fields_of(inputs_of(soft_prompt, input_field), soft_prompt.source)
     if target is not None:
         return read_rows(data, [*fields, target]), target
     trained = soft_prompt.manifest.training.get("target") if soft_prompt.manifest is not None else None

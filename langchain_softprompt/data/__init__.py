@@ -10,7 +10,7 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.data.examples import Example, example_of, fitted, instruction_ids, make_examples
-from langchain_softprompt.data.hard_prompt import HardPrompt, fill
+from langchain_softprompt.data.hard_prompt import HardPrompt, fields_of, fill
 from langchain_softprompt.data.rows import Row, check_rows, digest_rows, read_rows
 from langchain_softprompt.data.splits import folds, hold_out, is_classification
 
@@ -21,6 +21,7 @@ __all__ = [
     "check_rows",
     "digest_rows",
     "example_of",
+    "fields_of",
     "fill",
     "fitted",
     "folds",

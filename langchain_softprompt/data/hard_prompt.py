@@ -91,11 +91,20 @@ class HardPrompt:
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields the template asks for, in order."""
-        return tuple(dict.fromkeys(name for message in self.messages for name in self.fields_of(message)))
+        return fields_of(self.messages, self.name)
 
-    def fields_of(self, message: TemplateMessage) -> list[str]:
-        """Names of the fields that one of its messages asks for."""
-        return _fields(message.template, self.name)
+
+def fields_of(messages: Sequence[TemplateMessage], name: str) -> tuple[str, ...]:
+    """Names of the fields that messages ask for, in order.
+
+    Args:
+        messages: The messages.
+        name: Where they came from, for error messages.
+
+    Raises:
+        TrainingDataError: One of them is no template of plain fields.
+    """
+    return tuple(dict.fromkeys(field for message in messages for field in _fields(message.template, name)))
 
 
 def fill(messages: Sequence[TemplateMessage], row: Mapping[str, str]) -> list[dict[str, str]]:

@@ -6,10 +6,9 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from string import Formatter
 from typing import Literal
 
-from langchain_softprompt.data import Example, HardPrompt, example_of, fill, is_classification
+from langchain_softprompt.data import Example, HardPrompt, example_of, fields_of, fill, is_classification
 from langchain_softprompt.errors import ChatTemplateError, EvaluationError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.messages import chat_forms
@@ -32,6 +31,9 @@ class Arm:
         examples: How many solved examples are in `head`.
         folds: Soft prompts that share the rows between them, each with the numbers of its rows, from 0: the ones it was not
             trained on. Empty where one soft prompt answers all.
+
+    Raises:
+        TrainingDataError: The messages are no templates of plain fields.
     """
 
     name: str
@@ -41,6 +43,9 @@ class Arm:
     soft_prompt: SoftPrompt | None = field(default=None, repr=False)
     examples: int = 0
     folds: tuple[tuple[SoftPrompt, tuple[int, ...]], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        _ = self.fields  # A stranger's manifest may not ask for more than to be filled in.
 
     def parts(self, rows: int) -> list[tuple[Arm, tuple[int, ...]]]:
         """Who answers which of so many rows.
@@ -58,7 +63,7 @@ class Arm:
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a row that it reads."""
-        return fields_of(self.inputs)
+        return fields_of(self.inputs, self.name)
 
     def render(self, model: FrozenModel, row: AnyRow, target: str) -> Example:
         """A row as it is read in service, and the wanted answer as the model would have to write it.
@@ -79,11 +84,6 @@ class Arm:
         raise refusal or ChatTemplateError("There are no messages to render.")
 
 
-def fields_of(messages: Sequence[TemplateMessage]) -> tuple[str, ...]:
-    """Names of the fields that templates ask for, in order."""
-    return tuple(dict.fromkeys(name for message in messages for _, name, _, _ in Formatter().parse(message.template) if name))
-
-
 def soft_prompt_arm(soft_prompt: SoftPrompt, *, prompt: HardPrompt | None = None, name: str | None = None) -> Arm:
     """A soft prompt, with the messages its manifest says to send with it.
 
@@ -94,6 +94,7 @@ def soft_prompt_arm(soft_prompt: SoftPrompt, *, prompt: HardPrompt | None = None
 
     Raises:
         EvaluationError: Neither the manifest nor a template says what to send.
+        TrainingDataError: What the manifest says to send is no template of plain fields.
     """
     inputs = prompt.inputs if prompt is not None else tuple(soft_prompt.manifest.input_messages) if soft_prompt.manifest else ()
     if not inputs:
@@ -186,4 +187,4 @@ def _inputs(row: AnyRow, fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(row[field] for field in fields)
 
 
-__all__ = ["Arm", "ArmKind", "few_shot_arm", "fields_of", "folded_arm", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]
+__all__ = ["Arm", "ArmKind", "few_shot_arm", "folded_arm", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_softprompt.data import Example, HardPrompt, example_of, fill, instruction_ids
+from langchain_softprompt.data import Example, HardPrompt, example_of, fields_of, fill, instruction_ids
 from langchain_softprompt.errors import ChatTemplateError, EvaluationError, SoftPromptError
 from langchain_softprompt.evaluation import hard_prompt_of
-from langchain_softprompt.evaluation.arms import fields_of
 from langchain_softprompt.evaluation.knowledge import neutral_texts
 from langchain_softprompt.frozen_model import FrozenModel, encode_text, render_chat
 from langchain_softprompt.messages import chat_forms
@@ -170,7 +169,7 @@ def _from_rows(
     model: FrozenModel, soft_prompt: SoftPrompt, rows: Sequence[Mapping[str, str]], target: str | None, input_field: str | None
 ) -> list[Sample]:
     inputs = inputs_of(soft_prompt, input_field)
-    fields = fields_of(inputs)
+    fields = fields_of(inputs, soft_prompt.source)
     for number, row in enumerate(rows, start=1):
         for field in (*fields, *([target] if target is not None else [])):
             if not isinstance(row.get(field), str):

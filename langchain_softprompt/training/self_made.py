@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from langchain_softprompt.data import HardPrompt, Row
+from langchain_softprompt.data import HardPrompt, Row, fields_of
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel
@@ -71,7 +71,7 @@ def _around_the_field(model: FrozenModel, hard_prompt: HardPrompt, field: str) -
     teacher = Teacher(model, hard_prompt)
     one, other = (teacher.texts({field: word})[1] for word in ("Apple", "7 zebras"))
     same = next(place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
-    template = next(message.template for message in teacher.tail if hard_prompt.fields_of(message))
+    template = next(message.template for message in teacher.tail if fields_of([message], hard_prompt.name))
     return list(one[:same]), template.split("{" + field + "}", 1)[1].strip()
 
 

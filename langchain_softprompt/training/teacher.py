@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from langchain_softprompt.data import Example, HardPrompt, fill
+from langchain_softprompt.data import Example, HardPrompt, fields_of, fill
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
@@ -109,7 +109,7 @@ class Teacher:
 def head_and_tail(hard_prompt: HardPrompt) -> tuple[tuple[TemplateMessage, ...], tuple[TemplateMessage, ...]]:
     """What is the same for every row, and what comes after it, from the first message with a field on."""
     for count, message in enumerate(hard_prompt.messages):
-        if hard_prompt.fields_of(message):
+        if fields_of([message], hard_prompt.name):
             return hard_prompt.messages[:count], hard_prompt.messages[count:]
     return hard_prompt.messages, ()
 

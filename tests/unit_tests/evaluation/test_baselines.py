@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from langchain_softprompt.data import HardPrompt, instruction_ids
+from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.evaluation import EvaluationOptions, baselines, evaluate, hard_prompt_arm, initialisation_arm, soft_prompt_arm
 from langchain_softprompt.evaluation.arms import Arm
 from langchain_softprompt.frozen_model import FrozenModel
@@ -149,3 +150,11 @@ def test_a_soft_prompts_question_is_rendered_as_the_chat_model_renders_it(*, dro
     arm = soft_prompt_arm(soft_prompt(on, 1, drop_default_system=drop))
     served = render_messages(on.tokenizer, [HumanMessage("Animal: cow")], drop_default_system=drop)  # type: ignore[arg-type]
     assert list(arm.render(on, ROWS[0], "label").text) == served
+
+
+@pytest.mark.parametrize("template", ["{text:>999999999999}", "{text.__class__}", "{text!r}", "{"])
+def test_messages_of_a_strangers_manifest_may_ask_for_plain_fields_only(template: str) -> None:
+    """Filling the first one in would take a terabyte."""
+    hostile = soft_prompt(model(), input_messages=[{"role": "human", "template": template}])
+    with pytest.raises(TrainingDataError, match=r"soft-0: .*(plain field name|no f-string template)"):
+        soft_prompt_arm(hostile)
