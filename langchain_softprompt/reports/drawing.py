@@ -57,9 +57,9 @@ def draw(paint: Callable[[Axes], None], *, width: float = 7.0, height: float = 3
         msg = "Pictures need matplotlib, which is not installed. Run: pip install 'langchain-softprompt[plots]'"
         raise MissingExtraError(msg) from error
     with _drawing, matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # Letters that matplotlib has no font for are measured wrong and shown right: text stays text.
-        warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        # Letters that matplotlib has no font for are measured wrong, up to leaving the axes no room, and shown right: text stays
+        # text. It warns in the name of whoever called it, which is here.
+        warnings.filterwarnings("ignore", category=UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         canvas: Any = FigureCanvasSVG(figure)
         axes = figure.add_subplot()

@@ -94,7 +94,19 @@ def _charts(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "text", ["<script>alert(1)</script>", "\"&'<", "$\\frac{1}$", "a\nb\x00c\x1b", "\ud83d", "中文", "x" * 500, "_hidden", " "]
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "\"&'<",
+        "$\\frac{1}$",
+        "a\nb\x00c\x1b",
+        "\ud83d",
+        "中文",
+        "x" * 500,
+        "_hidden",
+        " ",
+        "a\u0329\u0329\u0347\u0359\u035d",
+    ],
 )
 def test_any_label_is_drawn_as_plain_text(text: str) -> None:
     for svg in _charts(text):
