@@ -7,11 +7,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from langchain_softprompt.data import Example
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.likelihood import completion_logits, completion_targets
+from langchain_softprompt.likelihood import completion_logits, completion_loss
 from langchain_softprompt.prefix import KVPrefix
 
 
@@ -42,9 +41,7 @@ class Completions:
 
     def loss(self, prefix: KVPrefix, rows: Sequence[int]) -> Tensor:
         """As `Objective.loss`."""
-        batch = [self.examples[row] for row in rows]
-        logits = completion_logits(self._model, prefix, batch)
-        return cross_entropy(logits.float(), completion_targets(self._model, batch))
+        return completion_loss(self._model, prefix, [self.examples[row] for row in rows])
 
 
 class Imitation:
