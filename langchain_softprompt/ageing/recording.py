@@ -9,7 +9,7 @@ from langchain_softprompt.data import fill
 from langchain_softprompt.errors import ChatTemplateError, EvaluationError
 from langchain_softprompt.evaluation import soft_prompt_arm
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
-from langchain_softprompt.messages import chat_forms
+from langchain_softprompt.messages import in_first_form
 from langchain_softprompt.prefix import choose_probes, with_probes
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.folder import printable
@@ -69,15 +69,12 @@ def _rendering_form(model: FrozenModel, chat: list[dict[str, Any]], *, drop_defa
     if model.tokenizer is None:
         msg = f"{model.name} was wrapped without a tokenizer, and rendering chats needs one."
         raise ChatTemplateError(msg)
-    # Folding the system message away must not make the template's own default one come back.
-    drop = drop_default_system and not any(message["role"] == "system" for message in chat)
-    refusal: ChatTemplateError | None = None
-    for form in chat_forms(chat):
-        try:
-            return form, render_chat(model.tokenizer, form, drop_default_system=drop)
-        except ChatTemplateError as error:
-            refusal = refusal or error
-    raise refusal or ChatTemplateError("There are no messages to render.")
+    tokenizer = model.tokenizer
+
+    def with_ids(form: list[dict[str, Any]], drop: bool) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: FBT001 - `in_first_form` calls it
+        return form, render_chat(tokenizer, form, drop_default_system=drop)
+
+    return in_first_form(chat, with_ids, drop_default_system=drop_default_system)
 
 
 __all__ = ["input_fields", "record_again"]

@@ -6,12 +6,13 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from langchain_softprompt.data import Example, HardPrompt, example_of, fields_of, fill, is_classification
-from langchain_softprompt.errors import ChatTemplateError, EvaluationError
+from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.messages import chat_forms
+from langchain_softprompt.messages import in_first_form
 from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
 
 ArmKind = Literal["soft prompt", "hard prompt", "few-shot", "initialisation"]
@@ -71,17 +72,13 @@ class Arm:
         Raises:
             ChatTemplateError: The model's chat template refuses the messages in every form.
         """
-        chat = [*self.head, *fill(self.inputs, row)]
-        # As in service: where a system message is folded away, the template's own must not come back.
+        chat = [dict(message) for message in (*self.head, *fill(self.inputs, row))]
         drop = self.soft_prompt is not None and self.soft_prompt.drop_default_system
-        drop = drop and not any(message["role"] == "system" for message in chat)
-        refusal: ChatTemplateError | None = None
-        for form in chat_forms([dict(message) for message in chat]):
-            try:
-                return example_of(model, form, row[target], drop_default_system=drop)
-            except ChatTemplateError as error:
-                refusal = refusal or error
-        raise refusal or ChatTemplateError("There are no messages to render.")
+        return in_first_form(chat, partial(_example, model, row[target]), drop_default_system=drop)
+
+
+def _example(model: FrozenModel, answer: str, form: list[dict[str, Any]], drop: bool) -> Example:  # noqa: FBT001 - see `in_first_form`
+    return example_of(model, form, answer, drop_default_system=drop)
 
 
 def soft_prompt_arm(soft_prompt: SoftPrompt, *, prompt: HardPrompt | None = None, name: str | None = None) -> Arm:

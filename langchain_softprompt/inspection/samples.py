@@ -11,7 +11,7 @@ from langchain_softprompt.errors import ChatTemplateError, EvaluationError, Soft
 from langchain_softprompt.evaluation import hard_prompt_of
 from langchain_softprompt.evaluation.knowledge import neutral_texts
 from langchain_softprompt.frozen_model import FrozenModel, encode_text, render_chat
-from langchain_softprompt.messages import chat_forms
+from langchain_softprompt.messages import in_first_form
 from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
 
 _NEUTRAL_TEXTS = 8
@@ -137,16 +137,14 @@ def render(model: FrozenModel, chat: list[dict[str, Any]], answer: str | None, *
         text = encode_text(model.tokenizer, "\n".join(str(message["content"]) for message in chat))
         ends = model.eos_token_ids[:1]
         return Example(tuple(text), () if answer is None else (*encode_text(model.tokenizer, f" {answer}"), *ends))
-    drop = drop_default_system and not any(message["role"] == "system" for message in chat)
-    refusal: ChatTemplateError | None = None
-    for form in chat_forms(chat):
-        try:
-            if answer is not None and model.eos_token_ids:
-                return example_of(model, form, answer, drop_default_system=drop)
-            return Example(tuple(render_chat(model.tokenizer, form, drop_default_system=drop)), ())
-        except ChatTemplateError as error:
-            refusal = refusal or error
-    raise refusal or ChatTemplateError("There are no messages to render.")
+    tokenizer = model.tokenizer
+
+    def example(form: list[dict[str, Any]], drop: bool) -> Example:  # noqa: FBT001 - `in_first_form` calls it
+        if answer is not None and model.eos_token_ids:
+            return example_of(model, form, answer, drop_default_system=drop)
+        return Example(tuple(render_chat(tokenizer, form, drop_default_system=drop)), ())
+
+    return in_first_form(chat, example, drop_default_system=drop_default_system)
 
 
 def answered(sample: Sample, answer: Sequence[int]) -> Example:

@@ -10,15 +10,15 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.messages.converting import to_plain_messages
-from langchain_softprompt.messages.rendering import chat_forms, encode_text, render_messages
+from langchain_softprompt.messages.rendering import encode_text, in_first_form, render_messages
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
 from langchain_softprompt.messages.text_stream import TextStream
 
 __all__ = [
     "PROVIDER",
     "TextStream",
-    "chat_forms",
     "encode_text",
+    "in_first_form",
     "render_messages",
     "response_metadata",
     "soft_prompt_facts",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_softprompt.errors import ChatTemplateError
 from langchain_softprompt.messages.converting import PlainMessage, to_plain_messages
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _GAP = "\n\n"
+Made = TypeVar("Made")
 
 
 def render_messages(
@@ -33,13 +34,29 @@ def render_messages(
     """
     from langchain_softprompt.frozen_model import render_chat
 
-    chat = to_plain_messages(messages)
+    def render(form: list[PlainMessage], drop: bool) -> list[int]:  # noqa: FBT001 - `in_first_form` calls it
+        return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
+
+    return in_first_form(to_plain_messages(messages), render, drop_default_system=drop_default_system)
+
+
+def in_first_form(chat: list[PlainMessage], how: Callable[[list[PlainMessage], bool], Made], *, drop_default_system: bool) -> Made:
+    """What is made of a chat in the first form that the chat template takes.
+
+    Args:
+        chat: The messages.
+        how: Makes it of a form of the chat, and of whether to drop the template's default system message.
+        drop_default_system: Whether to, where the chat has no system message of its own.
+
+    Raises:
+        ChatTemplateError: The template refuses every form; the error is that of the first.
+    """
     # Folding the system message away must not make the template's own default one come back as if there were none.
     drop = drop_default_system and not any(message["role"] == "system" for message in chat)
     refusal: ChatTemplateError | None = None
-    for form in chat_forms(chat):
+    for form in _forms(chat):
         try:
-            return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
+            return how(form, drop)
         except ChatTemplateError as error:
             refusal = refusal or error
     raise refusal or ChatTemplateError("There are no messages to render. Send at least one.")
@@ -52,7 +69,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return frozen_model.encode_text(tokenizer, text)
 
 
-def chat_forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:
+def _forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:
     """The forms in which a chat is tried, the given one first."""
     yield chat
     merged = _merge_neighbours(chat)
