@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from benchmarks.machine import machine_facts
 from benchmarks.process import ROOT
-from benchmarks.quality.cells import FEW_SHOT, OURS, ZERO_SHOT, run_cell
+from benchmarks.quality.cells import DISTILLED, FEW_SHOT, OURS, ZERO_SHOT, run_cell
 from benchmarks.quality.page import write_page
 from benchmarks.quality.starts import WAYS
 from benchmarks.quality.tasks import TASKS
@@ -21,7 +21,7 @@ from langchain_softprompt.frozen_model import FrozenModel
 
 RESULTS = ROOT / "benchmarks" / "results" / "quality.json"
 RUNS = ROOT / "runs" / "quality"
-_WAYS = (ZERO_SHOT, FEW_SHOT, OURS, *WAYS)
+_WAYS = (ZERO_SHOT, FEW_SHOT, OURS, DISTILLED, *WAYS)
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     options = _options()
     if not options.page_only:
         torch.set_num_threads(options.threads)
-        model = FrozenModel.load(options.model, dtype="float32")
+        model = FrozenModel.load(options.model, dtype=options.dtype)
         for seed in options.seeds:
             for way in options.ways:
                 if way == ZERO_SHOT and seed != 0:
@@ -47,6 +47,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--model", default="embedded")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="what the model computes in")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--ways", nargs="+", choices=_WAYS, default=list(_WAYS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

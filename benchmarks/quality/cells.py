@@ -10,12 +10,15 @@ import torch
 
 from benchmarks.quality.starts import WAYS, peft_start
 from benchmarks.quality.tasks import VIRTUAL_TOKENS, Task, intent
+from langchain_softprompt.data import HardPrompt
 from langchain_softprompt.evaluation import Arm, EvaluationOptions, evaluate, few_shot_arm, hard_prompt_arm, soft_prompt_arm
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.training import Nobody, StepReport, train
+from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
+from langchain_softprompt.training import Nobody, StepReport, distill, train
 
 OURS = "ours"
+DISTILLED = "distilled"
+_SAYS = {"system": "system", "user": "human", "assistant": "ai"}
 ZERO_SHOT, FEW_SHOT = "hard prompt", "few-shot"
 
 
@@ -40,10 +43,18 @@ class Progress(Nobody):
 def run_cell(model: FrozenModel, task: Task, way: str, seed: int, runs: Path, *, rows: int | None = None) -> dict[str, Any]:
     """Train where the way trains, score on the test rows, and tell what it took."""
     began = time.perf_counter()
-    facts: dict[str, Any] = {"task": task.name, "way": way, "seed": seed, "threads": torch.get_num_threads()}
+    facts: dict[str, Any] = {
+        "task": task.name,
+        "way": way,
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
     folder = runs / task.name / f"{way.replace(' ', '-')}-{seed}"
     if way in (ZERO_SHOT, FEW_SHOT):
         arm = _baseline(task, way, seed)
+    elif way == DISTILLED:
+        arm = soft_prompt_arm(_distilled(model, task, seed, folder, facts), prompt=task.prompt(), name=way)
     else:
         made = _made(model, task, way, seed, folder, facts)
         arm = soft_prompt_arm(made, prompt=task.prompt(), name=way)
@@ -63,7 +74,7 @@ def _made(model: FrozenModel, task: Task, way: str, seed: int, folder: Path, fac
     start_from = None
     if way in WAYS:
         start_from = peft_start(model, way, VIRTUAL_TOKENS, seed)
-        changes = {"method": WAYS[way], "learning_rate": None, "virtual_tokens": None}
+        changes = {"method": WAYS[way], "virtual_tokens": None}
     made = train(
         model,
         task.prompt(),
@@ -84,6 +95,39 @@ def _made(model: FrozenModel, task: Task, way: str, seed: int, folder: Path, fac
     return made
 
 
+def few_shot_prompt(task: Task, seed: int) -> HardPrompt:
+    """The few-shot baseline's own messages as one hard prompt."""
+    shots = _baseline(task, FEW_SHOT, seed)
+    head = [TemplateMessage(role=_SAYS[said["role"]], template=escaped(said["content"])) for said in shots.head]  # type: ignore[arg-type]
+    return HardPrompt((*head, *shots.inputs), f"{task.name}, {task.shots} examples")
+
+
+def escaped(text: str) -> str:
+    """Text as a template that says it."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _distilled(model: FrozenModel, task: Task, seed: int, folder: Path, facts: dict[str, Any]) -> SoftPrompt:
+    """A tenth of the few-shot prompt's tokens, taught on the training texts without their answers."""
+    made = distill(
+        model,
+        few_shot_prompt(task, seed),
+        task.rows("train")[: task.distil_rows],
+        settings=task.settings(seed, virtual_tokens=None, max_steps=task.distil_steps, select_by="loss"),
+        max_answer_tokens=task.answer_tokens,
+        source=task.name,
+        output=folder,
+        resume=(folder / "settings.json").exists(),
+        watcher=Progress(f"{task.name}, distilled, seed {seed}"),
+    )
+    told = made.to_json()
+    names = ("initial_kl", "kl", "initial_agreement", "agreement", "prompt_tokens", "virtual_tokens", "prompt_seconds", "soft_seconds")
+    facts |= {name: told[name] for name in names}
+    training = made.soft_prompt.manifest.training if made.soft_prompt.manifest is not None else {}
+    facts |= {name: training[name] for name in ("learning_rate", "steps_done", "best_step", "tokens", "seconds", "batch_size")}
+    return made.soft_prompt
+
+
 def score(model: FrozenModel, task: Task, arms: list[Arm], rows: int | None) -> dict[str, Any]:
     """Scores of the arms on the test rows."""
     given = [intent if name == "intent" else name for name in task.metrics]
@@ -96,4 +140,4 @@ def score(model: FrozenModel, task: Task, arms: list[Arm], rows: int | None) -> 
     return {"test_rows": len(test), "scores": scores, "read_tokens": round(result.read_tokens, 1), "cut": result.cut}
 
 
-__all__ = ["FEW_SHOT", "OURS", "ZERO_SHOT", "run_cell"]
+__all__ = ["DISTILLED", "FEW_SHOT", "OURS", "ZERO_SHOT", "run_cell"]

@@ -25,7 +25,10 @@ class Task:
         metrics: What answers are scored by, the one that decides first.
         targets: What a soft prompt should reach, by metric.
         steps: Optimiser steps of 16 rows that fit into half an hour on two cores.
+        answer_tokens: Most tokens of an answer of the few-shot prompt when it is distilled.
         shots: Solved examples of the few-shot prompt.
+        distil_rows: Texts it is distilled on.
+        distil_steps: Optimiser steps for that.
     """
 
     name: str
@@ -34,7 +37,10 @@ class Task:
     metrics: tuple[str, ...]
     targets: dict[str, float]
     steps: int
+    answer_tokens: int
     shots: int = 5
+    distil_rows: int = 1000
+    distil_steps: int = 300
 
     def prompt(self) -> HardPrompt:
         """The hard prompt."""
@@ -46,24 +52,25 @@ class Task:
 
     def settings(self, seed: int, **changes: object) -> TrainingSettings:
         """How to train on it."""
-        base = TrainingSettings(virtual_tokens=VIRTUAL_TOKENS, max_steps=self.steps, learning_rate=5e-2, seed=seed, patience=None)
+        base = TrainingSettings(virtual_tokens=VIRTUAL_TOKENS, max_steps=self.steps, seed=seed, patience=None)
         return base.override(**{"evaluate_every": max(1, self.steps // 6), "validation_rows": 200, **changes})
 
 
 TASKS = {
     task.name: task
     for task in (
-        Task("sentence_polarity", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.88}, 420),
-        Task("banking77", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.75}, 640),
+        Task("sentence_polarity", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.88}, 600, 16),
+        Task("banking77", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.75}, 1500, 24),
         Task(
             "snips",
             "input",
             "output",
             ("json_exact_match", "slot_f1", "valid_json", "intent"),
             {"intent": 0.95, "json_exact_match": 0.45},
-            330,
+            900,
+            64,
         ),
-        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 400),
+        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 1000, 48),
     )
 }
 

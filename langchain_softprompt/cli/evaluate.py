@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from langchain_softprompt.cli.evaluation_folds import check_folds, choose_folds, fold_arms, learned_from
 from langchain_softprompt.cli.evaluation_input import (
     check_limits,
     check_records,
@@ -53,6 +54,14 @@ def evaluate(
         Path | None, typer.Option(help="Rows it was trained on: for few-shot examples and over-fitting.", rich_help_panel=_DATA)
     ] = None,
     rows: Annotated[int | None, typer.Option(help="Judge on so many rows, drawn by the seed.", min=1, rich_help_panel=_DATA)] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train anew on so many folds of the data and judge these; 5 on fewer than 200 rows it was trained on, 0 for none.",
+            min=0,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     baseline: Annotated[  # noqa: FBT002 - a flag
         bool,
         typer.Option("--baseline/--no-baseline", help="Compare with hard prompt, few-shot and initialisation.", rich_help_panel=_BASELINES),
@@ -127,6 +136,9 @@ def evaluate(
         check_records(loaded)
     field = target or trained_target(loaded)
     known = read_data(data, soft, prompt, field)
+    count = choose_folds(folds, soft, known)
+    if count:
+        check_folds(soft, record=record)
     learned = read_data(train_data, soft, prompt, field) if train_data is not None else []
     chosen, options_labels = choose_labels(labels, known, learned, field)
     judged = random.Random(seed).sample(known, rows) if rows is not None and rows < len(known) else known
@@ -134,13 +146,18 @@ def evaluate(
         metric or [], function or [], [row[field] for row in (*known, *learned)], labelled=chosen is not None, ignore_case=ignore_case
     )
     check_limits(limits, metrics)
-    frozen = FrozenModel.load(model, dtype=dtype, device=device, packed=True)
+    frozen = FrozenModel.load(model, dtype=dtype, device=device, packed=not count)
     init = load_soft_prompt(init_from) if init_from else None
     others, left_out = (
         baselines(frozen, soft, judged, target=field, prompt=prompt, train_rows=learned, few_shot=few_shot, seed=seed, init_from=init)
         if baseline
         else ([], {"baselines": "--no-baseline was asked for"})
     )
+    if count:
+        soft, not_asked = fold_arms(frozen, soft, judged, count, target=field, init_from=init)
+        left_out |= not_asked
+    elif seen := learned_from(soft, known):
+        say(f"{seen[0]} was trained on these very rows: its scores say nothing about new ones. Give rows it never saw, or --folds 5.")
     say(f"{len(judged)} rows of {data}, {len(soft) + len(others)} arms, on {frozen!r}")
     with progress_bar() as bar:
         evaluation = judge(
@@ -154,7 +171,7 @@ def evaluate(
             options=options,
             source=str(data),
             left_out=left_out,
-            facts={"rows_drawn": len(judged) < len(known), "few_shot": few_shot if baseline else 0, **options_labels},
+            facts={"rows_drawn": len(judged) < len(known), "few_shot": few_shot if baseline else 0, "folds": count, **options_labels},
             on_progress=progress_on(bar),
         )
     below = below_limits(evaluation, limits)

@@ -128,6 +128,9 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
     prompt = training.HardPrompt.from_file(asked["template"], input_field=asked["input_field"])
     fields = [*prompt.fields, target]
     rows = training.read_rows(asked["data"], fields)
+    if asked["folds"] and asked["validation"]:
+        msg = "folds: with --validation the rows to judge on are there already. Give one of the two."
+        raise InvalidSettingsError(msg)
     watched = training.read_rows(asked["validation"], fields) if asked["validation"] else []
     few = len(rows) < training.FEW_ROWS and not watched
     count = asked["folds"] if asked["folds"] is not None else (5 if few else 0)

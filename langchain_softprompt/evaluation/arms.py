@@ -61,6 +61,12 @@ class Arm:
             raise EvaluationError(msg)
         return [(replace(self, soft_prompt=soft_prompt, folds=()), numbers) for soft_prompt, numbers in self.folds]
 
+    def seen(self) -> Arm:
+        """The folds in front of rows they were trained on: each answers those that the next one was not."""
+        prompts = [soft_prompt for soft_prompt, _ in self.folds]
+        numbers = [part for _, part in self.folds]
+        return replace(self, folds=tuple(zip(prompts, [*numbers[1:], *numbers[:1]], strict=True)))
+
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a row that it reads."""

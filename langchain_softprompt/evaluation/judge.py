@@ -82,6 +82,7 @@ def evaluate(
     bare = BareModel.look(model) if options.knowledge and soft else None
     seen = _sample(train_rows, min(options.gap_rows, max(len(rows), _FEWEST_GAP_ROWS)), options.seed)
     seats = [(arm, rows) for arm in arms] + [(arm, seen) for arm in soft if seen and not arm.folds]
+    seats += [(arm.seen(), rows) for arm in soft if len(arm.folds) > 1]
     sittings = trial.run(seats)
     asked, again = sittings[: len(arms)], sittings[len(arms) :]
     scored = [findings.score(sitting, plan.metrics, plan.mode_of, target, options) for sitting in asked]

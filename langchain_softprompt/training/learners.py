@@ -37,6 +37,10 @@ class Learner(Protocol):
 class KeyValueLearner:
     """Keys and values of every layer (prefix tuning, Li and Liang 2021, arXiv:2101.00190; PEFT's ``PREFIX_TUNING``).
 
+    What is learned are multiples of how large they are to start with, for each layer's keys and for its values. AdamW moves every
+    number by about the learning rate, and a first layer's values may be fifty times smaller than its keys: one rate
+    in absolute numbers would be lost on the keys by the time it tears the values apart.
+
     Args:
         model: The frozen model; it must continue from a prefix.
         initial: Keys and values to start from, ``[virtual_tokens, num_layers, 2, kv_heads, head_dim]``.
@@ -44,7 +48,9 @@ class KeyValueLearner:
 
     def __init__(self, model: FrozenModel, initial: Tensor) -> None:
         self._model = model
-        self.key_values = nn.Parameter(initial.detach().float().clone().to(model.device))
+        whole = initial.detach().float().to(model.device)
+        self._scale = _scale(whole)
+        self.key_values = nn.Parameter(whole / self._scale)
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -53,12 +59,12 @@ class KeyValueLearner:
 
     def prefix(self) -> KVPrefix:
         """As `Learner.prefix`."""
-        by_layer = self.key_values.to(self._model.dtype).permute(1, 2, 3, 0, 4)
+        by_layer = (self.key_values * self._scale).to(self._model.dtype).permute(1, 2, 3, 0, 4)
         return KVPrefix(self.key_values.shape[0], tuple((layer[0], layer[1]) for layer in by_layer))
 
     def soft_prompt(self) -> SoftPrompt:
         """As `Learner.soft_prompt`."""
-        return SoftPrompt.of_key_values(_storable(self.key_values), base_model=self._model.name)
+        return SoftPrompt.of_key_values(_storable(self.key_values.detach() * self._scale), base_model=self._model.name)
 
 
 class EmbeddingLearner:
@@ -136,6 +142,13 @@ def check_one_shape(model: FrozenModel) -> None:
             "Train with the method prompt-tuning."
         )
         raise FrozenModelError(msg)
+
+
+def _scale(key_values: Tensor) -> Tensor:
+    """The root mean square of each layer's keys and of its values, to the nearest power of two: dividing by it rounds nothing."""
+    square = key_values.square().mean(dim=(0, 3, 4), keepdim=True)
+    usual = square.clamp(min=2.0**-40).log2().div(2).round().exp2()
+    return torch.where(square > 0, usual, torch.ones_like(usual))
 
 
 def _storable(key_values: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from langchain_softprompt.cli.app import app, main
 from langchain_softprompt.cli.evaluate import evaluate
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.testing import save_tiny_model
+from langchain_softprompt.training import cross_validate, train
 from tests.unit_tests.evaluation.judging import LABELS, PROMPT, ROWS, TRAIN, soft_prompt
 
 
@@ -238,3 +240,66 @@ def test_the_command_line_loads_no_torch_before_it_knows_what_to_do() -> None:
 
     code = "import sys; from langchain_softprompt.cli.app import app; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def trained(model: Path, files: Path) -> Path:
+    """A soft prompt that was trained on all rows of learned.jsonl."""
+    Path("learned.jsonl").write_text("\n".join(map(json.dumps, [*ROWS, *TRAIN])))
+    frozen = FrozenModel.load(model, dtype="float32", device="cpu")
+    settings = TrainingSettings(max_steps=4, batch_size=4, learning_rate=0.1)
+    train(frozen, PROMPT, [*ROWS, *TRAIN], [], target="label", settings=settings).save(files / "prompts" / "trained")
+    return files / "prompts" / "trained"
+
+
+def test_few_rows_it_was_trained_on_are_judged_by_folds_trained_as_it_was(model: Path, trained: Path) -> None:
+    """Free answers of the folds are exact as often as cross_validate() itself finds them, and say so beside the baselines."""
+    chosen = _arguments(model, "--json", "--metric", "exact_match", soft=("prompts/trained",), data="learned.jsonl")
+    result = CliRunner().invoke(app, chosen)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert _names(found) == ["trained, 5 folds", "hard prompt"]  # it started as that
+    assert found["left_out"]["trained"] == "it was trained on these rows; its folds stand for it"
+    assert found["settings"]["folds"] == 5
+    frozen = FrozenModel.load(model, dtype="float32", device="cpu")
+    settings = TrainingSettings(max_steps=4, batch_size=4, learning_rate=0.1)
+    expected = cross_validate(frozen, PROMPT, [*ROWS, *TRAIN], target="label", settings=settings)
+    assert found["arms"][0]["scores"]["exact_match"]["value"] == pytest.approx(expected.exact_match)
+    assert {gap["arm"] for gap in found["gaps"]} == {"trained, 5 folds"}
+
+
+def test_folds_on_other_rows_stand_beside_the_soft_prompt_itself(model: Path, trained: Path) -> None:
+    found = _json(model, "--folds", "2", "--no-baseline", soft=("prompts/trained",))
+    assert _names(found) == ["trained", "trained, 2 folds"]
+
+
+def test_rows_it_was_trained_on_without_folds_come_with_a_warning(model: Path, trained: Path) -> None:
+    result = CliRunner().invoke(app, _arguments(model, "--folds", "0", "--no-baseline", soft=("prompts/trained",), data="learned.jsonl"))
+    assert result.exit_code == 0
+    assert "trained was trained on these very rows: its scores say nothing about new ones." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "soft", "words"),
+    [
+        (("--folds", "1"), "prompts/trained", "folds: 1 would leave nothing to train on"),
+        (("--folds", "3"), "prompts/one", "folds: one does not say how it was trained"),
+        (("--folds", "3", "--record"), "prompts/trained", "record: scores of folds are those of other soft prompts"),
+        (("--folds", "15"), "prompts/trained", "folds"),
+    ],
+)
+def test_folds_that_can_not_be_are_refused_in_a_sentence(
+    model: Path,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    soft: str,
+    words: str,
+) -> None:
+    arguments = _arguments(model, *more, soft=(soft,), data="learned.jsonl")
+    monkeypatch.setattr(sys, "argv", ["langchain-softprompt", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert words in " ".join(capsys.readouterr().err.split())

@@ -170,6 +170,17 @@ def test_folds_are_one_arm_whose_rows_are_each_answered_by_their_own_soft_prompt
         assert list(answers[mode]) == [by_arm[number % 2][number] for number in range(len(ROWS))]
 
 
+def test_the_gap_of_folds_compares_with_the_same_rows_answered_by_soft_prompts_that_were_trained_on_them() -> None:
+    one, two = soft_prompt(_model(), 1), soft_prompt(_model(), 2)
+    odd, even = list(range(1, len(ROWS), 2)), list(range(0, len(ROWS), 2))
+    judged = evaluate(_model(), [folded_arm([(one, odd), (two, even)])], ROWS, target="label", labels=LABELS, options=QUICK)
+    turned = evaluate(_model(), [folded_arm([(one, even), (two, odd)])], ROWS, target="label", labels=LABELS, options=QUICK)
+    assert {gap.metric for gap in judged.gaps} == {metric.name for metric in judged.metrics}
+    for gap in judged.gaps:
+        assert gap.new == judged.arm("folds").scores[gap.metric].value
+        assert gap.train == pytest.approx(turned.arm("folds").scores[gap.metric].value, rel=1e-5)
+
+
 def test_folds_that_miss_a_row_or_hold_one_twice_are_refused() -> None:
     one = soft_prompt(_model(), 1)
     for numbers in (range(len(ROWS) - 1), [0, *range(len(ROWS))]):

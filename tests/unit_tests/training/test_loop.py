@@ -54,7 +54,7 @@ def test_the_trained_loss_is_the_served_loss(family: str, method: str, batch_siz
     tolerance = 2e-3 if method == "kv-prefix" else 1e-4
     assert run.loss(rows).item() == pytest.approx(served_loss(model, prefix, given), abs=tolerance)
     if method == "kv-prefix":
-        exact = compile_segments(model, [KeyValues(run.learner.parameters["key_values"].detach())])
+        exact = compile_segments(model, [KeyValues(run.learner.prefix().stacked().detach())])
         assert run.loss(rows).item() == pytest.approx(served_loss(model, exact, given), abs=1e-4)
 
 

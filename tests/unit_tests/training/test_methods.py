@@ -88,6 +88,23 @@ def test_the_residual_network_starts_as_nothing_and_is_stored_as_plain_rows_that
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_how_large_a_models_values_are_does_not_change_what_is_learned() -> None:
+    """Values 64 times smaller, taken 64 times larger into the layer's output: the same function, so the same losses, fp32, 1e-4."""
+    losses = []
+    for factor in (1.0, 64.0):
+        model = tiny_model()
+        with torch.no_grad():
+            for layer in model.model.get_submodule("model").layers:
+                layer.self_attn.v_proj.weight.div_(factor)
+                layer.self_attn.o_proj.weight.mul_(factor)
+        run = training(model, learning_rate=0.1, max_steps=6)
+        run.start()
+        run.run()
+        losses.append([run.state.initial[0], *run.state.losses])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert losses[0][-1] < losses[0][1]
+
+
 def test_vocabulary_starts_hold_no_control_tokens_and_follow_the_seed(model: FrozenModel) -> None:
     def drawn(seed: int) -> list[int]:
         return start_ids(model, [], TrainingSettings(start="vocabulary", virtual_tokens=50, seed=seed))
