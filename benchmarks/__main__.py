@@ -39,8 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"Results: {output}")
     if output == RESULTS:
         write_page(results)
+    elif options.merge:
+        merge(results)
     _tell(results)
     return 1 if any(scenario.error for scenario in results.scenarios) else 0
+
+
+def merge(part: Results) -> None:
+    """Put what was measured into the results that are there, and write the page anew."""
+    whole = Results.load(RESULTS).with_scenarios_of(part)
+    RESULTS.write_text(whole.to_json(), encoding="utf-8")
+    write_page(whole)
 
 
 def _run(bench: Bench, names: list[str]) -> Results:
@@ -116,8 +125,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="where the JSON goes; by default .benchmarks/, and for a full run benchmarks/results/cpu.json"
     )
+    parser.add_argument("--merge", action="store_true", help="put a part's results into benchmarks/results/cpu.json and the page")
     parser.add_argument("--page-only", action="store_true", help="write docs/benchmarks.md anew from the results that are there")
     options = parser.parse_args(arguments)
+    if options.merge and options.quick:
+        parser.error("--merge is not for --quick: its figures say nothing about speed")
     options.python = dict(options.python)
     options.peers = [peer for peer in dict.fromkeys([*options.peers, *options.python]) if peer != "none"]
     return options

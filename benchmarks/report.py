@@ -36,11 +36,13 @@ _AGAIN = """\
 make bench                                # sets the peers up in benchmarks/.venvs, measures, rewrites this page
 make bench BENCH_ARGS="--quick"           # small sizes: does everything run?
 make bench BENCH_ARGS="--only decode,first_token --peers peft"
+make bench BENCH_ARGS="--only training --peers peft --merge"   # in place of that part of this page
 make bench PEERS=peft,langchain-huggingface,vllm   # vLLM too: an environment of 3.5 GB
 make bench BENCH_ARGS="--python vllm=/path/to/its/bin/python"
 ```
 
-Do it on a machine that does nothing else. A run of parts, or of other sizes, goes to `.benchmarks/` and leaves this page alone.
+Do it on a machine that does nothing else. A run of parts, or of other sizes, goes to `.benchmarks/` and leaves this page alone,
+unless it is merged; a part that was measured at another time says so.
 """
 
 
@@ -111,6 +113,7 @@ def _scenario(scenario: Scenario) -> str:
         parts.append(_table(("", "median", "least", "most", "times"), rows, right=(1, 2, 3, 4)))
     parts += [f"{row.what[0].upper()}{row.what[1:]}: {row.note}\n" for row in scenario.rows if row.note]
     parts += _facts(scenario.facts)
+    parts += [f"{scenario.elsewhere}\n"] if scenario.elsewhere else []
     if scenario.profile:
         parts.append(_profile(scenario.profile, missed=any(row.met is False for row in scenario.rows)))
     return "\n".join(parts)

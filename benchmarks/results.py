@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,6 +67,7 @@ class Scenario:
         facts: Anything else that was seen.
         profile: Where our own time goes, when a target was missed.
         error: Why it did not end, when it did not.
+        elsewhere: When, where and in how many rounds it was measured, if not with the others.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Scenario:
     facts: dict[str, Any] = field(default_factory=dict)
     profile: dict[str, Any] | None = None
     error: str | None = None
+    elsewhere: str = ""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -113,6 +115,13 @@ class Results:
             for row, its in zip(scenario["rows"], one.rows, strict=True):
                 row["met"] = its.met
         return json.dumps(_rounded(data), indent=1, ensure_ascii=False) + "\n"
+
+    def with_scenarios_of(self, other: Self) -> Self:
+        """These results, with the other's scenarios in place of those of the same name."""
+        where = f"Measured on {other.made}, {other.machine['cpu']}, {', '.join(other.machine['vector_units'])}, {other.rounds} rounds."
+        newer = {scenario.name: replace(scenario, elsewhere=where) for scenario in other.scenarios}
+        kept = [newer.pop(scenario.name, scenario) for scenario in self.scenarios]
+        return replace(self, scenarios=[*kept, *newer.values()])
 
     @classmethod
     def from_json(cls, text: str) -> Self:

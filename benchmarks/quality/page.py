@@ -6,6 +6,8 @@ import statistics
 from typing import Any
 
 from benchmarks.process import ROOT
+from benchmarks.quality.cells import DISTILLED, FEW_SHOT, OURS, ZERO_SHOT
+from benchmarks.quality.starts import WAYS
 from benchmarks.quality.tasks import TASKS
 
 PAGE = ROOT / "docs" / "quality.md"
@@ -35,20 +37,71 @@ def write_page(results: dict[str, Any]) -> None:
 
 def page(results: dict[str, Any]) -> str:
     """The page's text."""
-    parts = [_HEAD]
+    found = results["cells"]
+    parts = [_HEAD, *_glance(found), *_distilled(found)]
     for task in TASKS.values():
-        cells = [cell for cell in results["cells"] if cell["task"] == task.name]
+        cells = [cell for cell in found if cell["task"] == task.name and cell["way"] != DISTILLED]
         if not cells:
             continue
-        wanted = ", ".join(f"{_NAMES[name]} {value:g}" for name, value in task.targets.items())
-        parts.append(f"## {task.name}\n\nAim: {wanted}.\n")
         named = " | ".join(_NAMES[name] for name in task.metrics)
-        parts.append(f"| way | seeds | {named} | steps | minutes | tokens read a row |")
-        parts.append("| --- | --- |" + " ---: |" * (len(task.metrics) + 3))
+        parts.append(f"## {task.name}\n")
+        parts.append(f"| way | seeds | {named} | learning rate | steps | minutes | tokens read a row |")
+        parts.append("| --- | --- |" + " ---: |" * (len(task.metrics) + 4))
         parts += [_line(name, task.metrics, [cell for cell in cells if cell["way"] == name]) for name in _WAYS]
         parts.append("")
     parts.append(_foot(results))
     return "\n".join(part for part in parts if part is not None) + "\n"
+
+
+def _glance(cells: list[dict[str, Any]]) -> list[str]:
+    """One line for each aim."""
+    lines = []
+    for task in TASKS.values():
+        for metric, aim in task.targets.items():
+            values = {way: _mean(cells, task.name, way, metric) for way in _WAYS}
+            ours = values[OURS]
+            if ours is None:
+                continue
+            peft = [value for way, value in values.items() if way in WAYS and value is not None]
+            shown = [_plain(values[ZERO_SHOT]), _plain(values[FEW_SHOT]), _plain(max(peft, default=None)), f"**{_plain(ours)}**"]
+            shown += [f"{aim:g}", "reached" if ours >= aim else "missed"]
+            lines.append(f"| {task.name} | {_NAMES[metric]} | " + " | ".join(shown) + " |")
+    if not lines:
+        return []
+    head = "| data | score | zero-shot | 5 examples | PEFT's better one | ours | aim | |\n| --- | --- |" + " ---: |" * 5 + " --- |"
+    return ["## At a glance\n", head, *lines, "", "Means over the seeds there are.\n"]
+
+
+def _distilled(cells: list[dict[str, Any]]) -> list[str]:
+    """What is left of five examples in a tenth of their tokens."""
+    lines = []
+    for task in TASKS.values():
+        metric = task.metrics[0]
+        long = {cell["seed"]: cell for cell in cells if (cell["task"], cell["way"]) == (task.name, FEW_SHOT)}
+        for cell in (cell for cell in cells if (cell["task"], cell["way"]) == (task.name, DISTILLED) and cell["seed"] in long):
+            before, after = (one["scores"][metric][0] for one in (long[cell["seed"]], cell))
+            kept = f"{after / before:.1%}" if before else ""
+            faster = f"{1000 * cell['prompt_seconds']:.0f} ms, now {1000 * cell['soft_seconds']:.0f} ms"
+            lines.append(
+                f"| {task.name} | {cell['seed']} | {_NAMES[metric]} | {before:.3f} | {after:.3f} | {kept} | {cell['prompt_tokens']} | "
+                f"{cell['virtual_tokens']} | {cell['initial_kl']:.2f}, now {cell['kl']:.3f} | {cell['agreement']:.1%} | {faster} |"
+            )
+    if not lines:
+        return []
+    head = (
+        "| data | seed | score | 5 examples | distilled | kept | tokens before | now | KL in nats | same answers | first token |\n"
+        "| --- | --- | --- |" + " ---: |" * 8
+    )
+    return ["## Distilled\n", _DISTILLED, head, *lines, ""]
+
+
+def _mean(cells: list[dict[str, Any]], task: str, way: str, metric: str) -> float | None:
+    values = [cell["scores"][metric][0] for cell in cells if (cell["task"], cell["way"]) == (task, way)]
+    return statistics.mean(values) if values else None
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value <= 1 else f"{value:.1f}"
 
 
 def _line(way: str, metrics: tuple[str, ...], cells: list[dict[str, Any]]) -> str | None:
@@ -57,7 +110,10 @@ def _line(way: str, metrics: tuple[str, ...], cells: list[dict[str, Any]]) -> st
     shown = [_WAYS[way], str(len(cells)), *(_value([cell["scores"][name] for cell in cells]) for name in metrics)]
     steps = cells[0].get("steps_done")
     minutes = statistics.mean(cell.get("seconds", 0.0) for cell in cells) / 60
-    shown += [str(steps or ""), f"{minutes:.0f} ({cells[0]['threads']} threads)" if steps else "", f"{cells[0]['read_tokens']:.0f}"]
+    rates = sorted({f"{cell['learning_rate']:g}" for cell in cells if "learning_rate" in cell})
+    threads = cells[0]["threads"]
+    shown += [", ".join(rates), str(steps or ""), f"{minutes:.0f} ({threads} thread{'s' if threads > 1 else ''})" if steps else ""]
+    shown.append(f"{cells[0]['read_tokens']:.0f}")
     return "| " + " | ".join(shown) + " |"
 
 
@@ -85,15 +141,22 @@ make quality
 ```
 
 "PEFT's prompt tuning" and "PEFT's prefix tuning" start as PEFT itself creates them (rows of the vocabulary; random keys and values). They
-are trained on the same rows for the same steps, with the learning rate found by trying, by this package's loop: its gradients are PEFT's,
-which a test shows, at a fraction of the time.
+are trained on the same rows for the same steps, with the learning rate found by trying as for ours, by this package's loop: its gradients
+are PEFT's, which a test shows, at a fraction of the time.
+"""
+
+_DISTILLED = """The hard prompt with five examples, distilled into a tenth of its tokens on training texts without their answers.
+"Same answers" is the share of held-out texts that both answer alike, token by token; the time is that to the first token, with nothing
+remembered.
 """
 
 
 def _foot(results: dict[str, Any]) -> str:
     machine = results["machine"]
+    kinds = sorted({cell["dtype"] for cell in results["cells"]})
     return (
-        f"Measured in float32 on {machine['cpu']}, {machine['cores_seen']} cores; the raw numbers are in `benchmarks/results/quality.json`."
+        f"Trained and scored in {' and '.join(kinds)} on {machine['cpu']}, {machine['cores_seen']} cores, soft prompts in float32; the raw "
+        "numbers are in `benchmarks/results/quality.json`."
     )
 
 

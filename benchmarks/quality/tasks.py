@@ -60,17 +60,17 @@ TASKS = {
     task.name: task
     for task in (
         Task("sentence_polarity", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.88}, 600, 16),
-        Task("banking77", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.75}, 1500, 24),
+        Task("banking77", "text", "label", ("accuracy", "macro_f1", "exact_match"), {"accuracy": 0.75}, 800, 24),
         Task(
             "snips",
             "input",
             "output",
             ("json_exact_match", "slot_f1", "valid_json", "intent"),
             {"intent": 0.95, "json_exact_match": 0.45},
-            900,
+            500,
             64,
         ),
-        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 1000, 48),
+        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 700, 48),
     )
 }
 

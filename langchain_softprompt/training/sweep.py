@@ -14,8 +14,8 @@ from langchain_softprompt.training.loop import TrainingLoop
 from langchain_softprompt.training.objectives import Objective
 from langchain_softprompt.training.state import TrainingState
 
-# From least to most: rates at which keys and values, or rows of embeddings, learn under AdamW.
-RATES = {"kv-prefix": (1e-2, 3e-2, 6e-2), "prompt-tuning": (3e-3, 1e-2, 3e-2)}
+# From least to most, under AdamW: rates of keys and values (see KeyValueLearner for their unit), and of rows of embeddings.
+RATES = {"kv-prefix": (5e-3, 1.5e-2, 4e-2), "prompt-tuning": (3e-3, 1e-2, 3e-2)}
 _SHARE, _FEWEST, _MOST = 0.05, 8, 30
 _ROWS = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ def _scenario(measured: float | None) -> Scenario:
 
 def test_the_committed_page_is_what_the_committed_results_give() -> None:
     assert PAGE.read_text(encoding="utf-8") == render(Results.load(RESULTS))
+
+
+def test_a_part_measured_later_stands_in_place_of_the_old_one_and_says_where_and_when() -> None:
+    whole = _results(_scenario(1.0), Scenario("other", "Other", "s", samples={"ours": [1.0]}))
+    part = replace(_results(_scenario(20.0), Scenario("new", "New", "s")), made="2026-02-02", rounds=2)
+    merged = whole.with_scenarios_of(part)
+    assert [(scenario.name, bool(scenario.elsewhere)) for scenario in merged.scenarios] == [
+        ("mixed_batch", True),
+        ("other", False),
+        ("new", True),
+    ]
+    assert "Measured on 2026-02-02, A Processor, avx2, 2 rounds." in render(Results.from_json(merged.to_json()))
+    assert merged.scenarios[0].rows[0].measured == 20.0
 
 
 def test_the_committed_results_and_page_name_no_folder_of_a_machine() -> None:

@@ -64,7 +64,7 @@ def test_rates_that_all_end_in_no_number_are_said_to() -> None:
     model = tiny_model()
     settings = TrainingSettings(max_steps=8)
     ids, given = instruction_ids(model, PROMPT), Astray(model, examples(model, ROWS))
-    with pytest.raises(FrozenModelError, match=r"No learning rate among 0\.01, 0\.03, 0\.06"):
+    with pytest.raises(FrozenModelError, match=r"No learning rate among 0\.005, 0\.015, 0\.04"):
         find_learning_rate(
             model, lambda: new_learner(model, ids, settings), given, examples(model, VALIDATION), settings, {}, lambda *_: None
         )
