@@ -56,7 +56,7 @@ def test_a_killed_run_ends_with_the_same_tensors_bit_for_bit(tmp_path: Path, dty
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_validation_score_in_training_is_the_one_evaluate_gives(dtype: str) -> None:
-    """Exact matches to the row in float32, to two of 100 in bfloat16, where another batch may break a tie another way; loss to 1e-4, 2e-2."""
+    """Exact matches to the row in float32, to two of 100 in bfloat16, where another batch may break a tie otherwise; loss to 1e-4, 2e-2."""
     model = FrozenModel.load("embedded", dtype=dtype)
     watched = _ROUTE.rows("validation")[:100]
     settings = TrainingSettings(max_steps=40, batch_size=8, learning_rate=0.04, evaluate_every=20)
