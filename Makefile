@@ -26,8 +26,9 @@ help: ## list the targets
 demo: $(RUNTIME) ## from nothing to the main job on an embedded model, on this machine's CPU
 	$(BIN)/python -m langchain_softprompt.demo $(DEMO_ARGS)
 
+# A process for each core, four at most; a file stays together, as the examples of a page build on each other.
 test: $(DEV) ## every fast test, and every example in the README and the docs
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 integration: $(DEV) ## the slow suite
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
