@@ -211,7 +211,7 @@ class TrainingSettings(_Settings):
             _is_number(self.warmup_share) and 0 <= self.warmup_share < 1, "warmup_share", "a share from 0 to below 1", self.warmup_share
         )
         _require(_is_number(self.clip_norm) and self.clip_norm > 0, "clip_norm", "a number above 0", self.clip_norm)
-        _require(_is_int(self.seed) and self.seed >= 0, "seed", "an integer of at least 0", self.seed)
+        _require(_is_int(self.seed) and 0 <= self.seed < 2**63, "seed", "an integer from 0 to 2**63 - 1", self.seed)
 
     def steps_for(self, rows: int) -> int:
         """Optimiser steps for so many training rows."""

@@ -130,8 +130,8 @@ _HEAD = """# How good are they?
 
 Four public data sets, SmolLM2-135M-Instruct, soft prompts of 64 virtual tokens, trained on a CPU. Test rows were looked at once, at the
 end; steps and settings were chosen on validation rows. Every way answers the same rows through the same engine: labels are decoded as one
-of the labels there are (for hard prompts too, which helps them most), texts freely. With one seed the range is a 95 % bootstrap interval
-over rows; with more it is the lowest and the highest seed.
+of the labels there are (for hard prompts too, which helps them most), texts freely. With one seed the range is a 95 % interval
+over rows; with more it is the lowest and the highest seed. Minutes are wall time, with other work on the machine's other core.
 
 Made by one command, which goes on where it was stopped (the data lies in `benchmarks/data`):
 

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from langchain_softprompt.cli.evaluation_input import load_soft_prompt
 from langchain_softprompt.cli.output import people, progress_bar, progress_on, say, show_json
+from langchain_softprompt.cli.sources import load_soft_prompt
 from langchain_softprompt.errors import EvaluationError
 
 if TYPE_CHECKING:

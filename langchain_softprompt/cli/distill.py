@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_softprompt.cli.output import progress_bar, say, show_json
-from langchain_softprompt.cli.resuming import absolute, asked_for, recorded
+from langchain_softprompt.cli.resuming import absolute, asked_for, recorded, stopped
+from langchain_softprompt.cli.sources import load_soft_prompt
 from langchain_softprompt.cli.training_output import Screen
 from langchain_softprompt.errors import InvalidSettingsError
 
@@ -53,7 +54,7 @@ def distill(
     description: Annotated[str, typer.Option(help="What the soft prompt does.", rich_help_panel=_RECORD)] = "",
     source: Annotated[str, typer.Option(help="Where the texts came from.", rich_help_panel=_RECORD)] = "",
     licence: Annotated[str, typer.Option(help="Licence of the texts.", rich_help_panel=_RECORD)] = "",
-    no_probes: Annotated[bool, typer.Option("--no-probes", help="Keep no texts in the manifest.", rich_help_panel=_RECORD)] = False,  # noqa: FBT002
+    no_probes: Annotated[bool, typer.Option("--no-probes", help="Keep nothing of rows in it.", rich_help_panel=_RECORD)] = False,  # noqa: FBT002
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002
 ) -> None:
     """Teach a short soft prompt to say what the model says with your long prompt.
@@ -62,7 +63,7 @@ def distill(
     """
     asked = asked_for(context)
     if resume:
-        scored = {name: asked[name] for name in _SCORING}
+        scored = {name: asked[name] for name in _SCORING if asked[name] is not None}
         asked = {**recorded(context, output, ("template", "self_made"), may=_SCORING), **scored}
     elif template is None or (data is None) == (self_made == 0):
         msg = "A new run needs --template, and either --data or --self-made; an old one goes on with --resume."
@@ -70,20 +71,22 @@ def distill(
     if (asked["test"] is None) != (asked["target"] is None):
         msg = "--test and --target belong together: rows with answers, and the field that holds them."
         raise InvalidSettingsError(msg)
-    made, scores = _distill(asked, output, resume=resume, overwrite=overwrite)
+    try:
+        made = _distill(asked, output, resume=resume, overwrite=overwrite)
+    except KeyboardInterrupt:
+        raise stopped(context, output) from None
     if json:
-        show_json({"output": str(output), "soft_prompt": str(output / "best"), **made.to_json(), **scores})
+        show_json({"output": str(output), "soft_prompt": str(output / "best"), **made.to_json()})
     else:
-        _tell(output, made, scores)
+        _tell(output, made)
 
 
-def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> tuple[Distillation, dict[str, float]]:
+def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> Distillation:
     import torch
 
     from langchain_softprompt import training
     from langchain_softprompt.frozen_model import FrozenModel
     from langchain_softprompt.settings import TrainingSettings
-    from langchain_softprompt.soft_prompt import SoftPrompt
 
     settings = TrainingSettings(
         method=asked["method"],
@@ -98,11 +101,14 @@ def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bo
     else:
         training.RunFolder.check_free(output, overwrite=overwrite)
         asked["threads"] = torch.get_num_threads()
-        for name in ("template", "data"):
+        for name in ("template", "data", "test"):
             asked[name] = absolute(asked[name])
     prompt = training.HardPrompt.from_file(asked["template"])
     rows = training.read_rows(asked["data"], prompt.fields) if asked["data"] else []
     tested = training.read_rows(asked["test"], [*prompt.fields, asked["target"]]) if asked["test"] else []
+    if not resume:
+        training.RunFolder.announce(output, asked, overwrite=overwrite)
+    begun = training.RunFolder(output).begun
     frozen = FrozenModel.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
     with progress_bar() as bar:
         if not rows:
@@ -110,34 +116,31 @@ def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bo
             rows = training.make_texts(frozen, prompt, asked["self_made"], seed=asked["seed"], on_text=lambda: bar.advance(task))
             say(f"The model made up {len(rows)} different texts, for instance: {rows[0][prompt.fields[0]]!r}")
         answered = bar.add_task("answering with the long prompt", total=len(rows), numbers="")
-        with Screen(frozen, bar) as screen:
-            made = training.distill(
+        with Screen(frozen, bar, exact="same answers") as screen:
+            return training.distill(
                 frozen,
                 prompt,
                 rows,
                 settings=settings,
                 max_answer_tokens=asked["max_answer_tokens"],
-                start_from=SoftPrompt.load(asked["start_from"]) if asked["start_from"] else None,
+                start_from=load_soft_prompt(asked["start_from"]) if asked["start_from"] else None,
                 description=asked["description"],
                 source=asked["source"] or (Path(asked["data"]).name if asked["data"] else "made by the model itself"),
                 licence=asked["licence"],
                 output=output,
-                resume=resume,
-                overwrite=overwrite,
+                resume=begun,
+                overwrite=not begun,
                 notes=asked,
                 probes=not asked["no_probes"],
                 watcher=screen,
                 on_lesson=lambda: bar.advance(answered),
+                test=tested,
+                target=asked["target"] or "",
             )
-        scores = (
-            training.compare_answers(frozen, prompt, made.soft_prompt, tested, asked["target"], asked["max_answer_tokens"])
-            if tested
-            else {}
-        )
-    return made, scores
 
 
-def _tell(output: Path, made: Distillation, scores: dict[str, float]) -> None:
+def _tell(output: Path, made: Distillation) -> None:
+    scores = made.tested
     saved = made.prompt_tokens - made.virtual_tokens
     say(f"Saved {output / 'best'}: {made.virtual_tokens} virtual tokens for a prompt of {made.prompt_tokens} tokens ({saved} fewer).")
     say(

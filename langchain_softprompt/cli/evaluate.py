@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
-from langchain_softprompt.cli.evaluation_folds import check_folds, choose_folds, fold_arms, learned_from
+from langchain_softprompt.cli.evaluation_folds import check_folds, choose_folds, fold_arms, fold_shots
 from langchain_softprompt.cli.evaluation_input import (
     check_limits,
     check_records,
     choose_labels,
     chosen_metrics,
     load_arms,
-    load_soft_prompt,
     make_folders,
     read_data,
     read_limits,
@@ -24,6 +23,7 @@ from langchain_softprompt.cli.evaluation_input import (
 )
 from langchain_softprompt.cli.evaluation_output import below_limits, show_evaluation, write_evaluation
 from langchain_softprompt.cli.output import progress_bar, progress_on, say
+from langchain_softprompt.cli.sources import load_soft_prompt
 
 BELOW_LIMIT = 3
 
@@ -148,16 +148,18 @@ def evaluate(
     check_limits(limits, metrics)
     frozen = FrozenModel.load(model, dtype=dtype, device=device, packed=not count)
     init = load_soft_prompt(init_from) if init_from else None
+    shots = 0 if count else few_shot  # With folds, examples come from the other folds.
     others, left_out = (
-        baselines(frozen, soft, judged, target=field, prompt=prompt, train_rows=learned, few_shot=few_shot, seed=seed, init_from=init)
+        baselines(frozen, soft, judged, target=field, prompt=prompt, train_rows=learned, few_shot=shots, seed=seed, init_from=init)
         if baseline
         else ([], {"baselines": "--no-baseline was asked for"})
     )
     if count:
+        if baseline and few_shot:
+            drawn, not_drawn = fold_shots(soft, prompt, judged, count, few_shot, target=field, seed=seed)
+            others, left_out = [*others, *drawn], left_out | not_drawn
         soft, not_asked = fold_arms(frozen, soft, judged, count, target=field, init_from=init)
         left_out |= not_asked
-    elif seen := learned_from(soft, known):
-        say(f"{seen[0]} was trained on these very rows: its scores say nothing about new ones. Give rows it never saw, or --folds 5.")
     say(f"{len(judged)} rows of {data}, {len(soft) + len(others)} arms, on {frozen!r}")
     with progress_bar() as bar:
         evaluation = judge(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.cli.output import say
 from langchain_softprompt.errors import EvaluationError
 
 if TYPE_CHECKING:
+    from langchain_softprompt.data import HardPrompt
     from langchain_softprompt.evaluation import Arm
     from langchain_softprompt.frozen_model import FrozenModel
     from langchain_softprompt.soft_prompt import Manifest, SoftPrompt
@@ -35,13 +36,10 @@ def choose_folds(asked: int | None, soft: Sequence[Arm], known: Rows) -> int:
 
 
 def learned_from(soft: Sequence[Arm], known: Rows) -> list[str]:
-    """The names of the soft prompts that were trained on these very rows."""
-    from langchain_softprompt.data import digest_rows
+    """The names of the soft prompts that were trained on almost all of these rows."""
+    from langchain_softprompt.evaluation.training_rows import MOSTLY, share_of_training_rows
 
-    if not known:
-        return []
-    digest = digest_rows(known)
-    return [arm.name for arm in soft if (manifest := _manifest(arm)) is not None and manifest.data and manifest.data.digest == digest]
+    return [arm.name for arm in soft if share_of_training_rows(arm, known) >= MOSTLY]
 
 
 def check_folds(soft: Sequence[Arm], *, record: bool) -> None:
@@ -82,6 +80,28 @@ def fold_arms(
     return arms, left_out
 
 
+def fold_shots(
+    soft: Sequence[Arm], prompt: HardPrompt | None, judged: Rows, count: int, shots: int, *, target: str, seed: int
+) -> tuple[list[Arm], dict[str, str]]:
+    """The few-shot baseline, for each fold with examples from the others; or why there is none."""
+    from langchain_softprompt.data.splits import folds
+    from langchain_softprompt.evaluation import folded_few_shot_arm, hard_prompt_of
+
+    prompts = [prompt] if prompt is not None else [hard_prompt_of(arm.soft_prompt) for arm in soft if arm.soft_prompt is not None]
+    found = {hard.messages: hard for hard in prompts if hard is not None}
+    numbers = folds(judged, count, target=target, seed=seed)
+    arms: list[Arm] = []
+    left_out = {}
+    for hard in found.values():
+        suffix = f" of {hard.name}" if len(found) > 1 else ""
+        try:
+            made = folded_few_shot_arm(hard, judged, numbers, shots, target=target, seed=seed)
+            arms.append(replace(made, name=made.name + suffix))
+        except EvaluationError as error:
+            left_out[f"few-shot{suffix}"] = str(error)
+    return arms, left_out
+
+
 def _fold_arm(frozen: FrozenModel, arm: Arm, judged: Rows, count: int, *, target: str, init_from: SoftPrompt | None) -> Arm:
     from langchain_softprompt.cli.training_output import Screen
     from langchain_softprompt.data import HardPrompt
@@ -98,7 +118,7 @@ def _fold_arm(frozen: FrozenModel, arm: Arm, judged: Rows, count: int, *, target
             frozen, prompt, judged, target=target, count=count, settings=_settings(manifest), start_from=start, watcher=screen
         )
     folds = [(fold.soft_prompt, numbers) for fold, numbers in zip(found.folds, found.numbers, strict=True)]
-    return folded_arm(folds, name=f"{arm.name}, {count} folds")
+    return replace(folded_arm(folds, name=f"{arm.name}, {count} folds"), origin=arm.name)
 
 
 def _start(arm: Arm, init_from: SoftPrompt | None) -> SoftPrompt | None:

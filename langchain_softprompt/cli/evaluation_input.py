@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langchain_softprompt.cli.sources import load_soft_prompt
 from langchain_softprompt.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -48,14 +49,6 @@ def read_template(template: Path | None, input_field: str | None) -> HardPrompt 
     return HardPrompt.from_file(template, input_field=input_field) if template is not None else None
 
 
-def load_soft_prompt(source: str, *, task: str | None = None) -> SoftPrompt:
-    """Load a folder of that name where there is one, as a shell would complete it; else a reference as everywhere."""
-    from langchain_softprompt.soft_prompt import SoftPrompt
-
-    named = Path(source) if Path(source).expanduser().is_dir() else source
-    return SoftPrompt.load(named, task=int(task) if task is not None and task.isdecimal() else task)
-
-
 def load_arms(sources: Sequence[str], prompt: HardPrompt | None) -> list[Arm]:
     """Soft prompts, each with the messages its manifest says to send, or else those of the template."""
     from langchain_softprompt.evaluation import soft_prompt_arm
@@ -86,7 +79,7 @@ def trained_target(soft_prompts: Sequence[SoftPrompt]) -> str:
     """The field that a soft prompt was trained to answer with."""
     for soft_prompt in soft_prompts:
         named = soft_prompt.manifest.training.get("target") if soft_prompt.manifest is not None else None
-        if isinstance(named, str):
+        if isinstance(named, str) and named:
             return named
     msg = "target: the soft prompt does not say which field it was trained to answer with. Name it: --target label."
     raise EvaluationError(msg)

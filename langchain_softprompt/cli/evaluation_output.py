@@ -58,7 +58,7 @@ def write_evaluation(
             msg = f"save-answers: {save_answers} can't be written: {error}."
             raise EvaluationError(msg) from error
     if report is not None:
-        folders = {arm.name: arm.soft_prompt.folder for arm in soft if arm.soft_prompt is not None and arm.soft_prompt.folder is not None}
+        folders = {arm.name: folder for arm in soft if (folder := _trained_in(arm)) is not None}
         command = shlex.join(["langchain-softprompt", *sys.argv[1:]]) if sys.argv[1:2] == ["evaluate"] else ""
         report_page(evaluation, command=command, folders=folders).write(report)
     if record:
@@ -66,6 +66,14 @@ def write_evaluation(
             if arm.soft_prompt is not None and arm.soft_prompt.manifest is not None and arm.soft_prompt.folder is not None:
                 manifest = arm.soft_prompt.manifest.model_copy(update={"evaluation": evaluation.record(arm.name)})
                 replace(arm.soft_prompt, manifest=manifest).save(arm.soft_prompt.folder)
+
+
+def _trained_in(arm: Arm) -> Path | None:
+    """Where the curves of its training lie; those of a distillation are of two quantities, which its own report keeps apart."""
+    soft_prompt = arm.soft_prompt
+    if soft_prompt is None or (soft_prompt.manifest is not None and soft_prompt.manifest.method.startswith("distilled")):
+        return None
+    return soft_prompt.folder
 
 
 def show_evaluation(evaluation: Evaluation, below: Sequence[str], *, report: Path | None, as_json: bool) -> None:
@@ -86,12 +94,12 @@ def show_evaluation(evaluation: Evaluation, below: Sequence[str], *, report: Pat
 
 
 def _table(evaluation: Evaluation) -> Table:
-    from langchain_softprompt.evaluation.words import spell, spell_interval
+    from langchain_softprompt.evaluation.words import spell, spell_answers, spell_interval
 
-    table = Table(title=f"{evaluation.rows} rows, 95 % confidence intervals", title_justify="left")
+    table = Table(title=f"{evaluation.rows} {'row' if evaluation.rows == 1 else 'rows'}, 95 % confidence intervals", title_justify="left")
     table.add_column("arm", overflow="fold")
     for metric in evaluation.metrics:
-        table.add_column(metric.name, justify="right", overflow="fold")
+        table.add_column(f"{metric.name}\n{spell_answers(metric.answers)}", justify="right", overflow="fold")
     table.add_column("tokens read", justify="right")
     for arm in evaluation.arms:
         cells = []

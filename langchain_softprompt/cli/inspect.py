@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langchain_softprompt.cli.evaluation_input import load_soft_prompt, make_folders
+from langchain_softprompt.cli.evaluation_input import make_folders
 from langchain_softprompt.cli.output import progress_bar, progress_on, say, show_json
+from langchain_softprompt.cli.sources import load_soft_prompt
 from langchain_softprompt.errors import InvalidSettingsError, TrainingDataError
 
 if TYPE_CHECKING:

@@ -8,12 +8,17 @@ from typing import Any
 
 import typer
 
+from langchain_softprompt.cli.output import say
 from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
+
+_COMMAND = "command"
+INTERRUPTED = 130
 
 
 def asked_for(context: typer.Context) -> dict[str, Any]:
-    """The command's options by name, as JSON can hold them: a run's notes."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in context.params.items()}
+    """The command's options by name, as JSON can hold them, and its own name: a run's notes."""
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in context.params.items()}
+    return {**options, _COMMAND: context.info_name}
 
 
 def recorded(context: typer.Context, output: Path, needed: Collection[str], *, may: Collection[str] = ()) -> dict[str, Any]:
@@ -41,11 +46,19 @@ def recorded(context: typer.Context, output: Path, needed: Collection[str], *, m
         notes = folder.settings().get("notes")
     finally:
         folder.close()
-    if not isinstance(notes, dict) or not set(needed) <= set(notes):
+    if not isinstance(notes, dict) or not set(needed) <= set(notes) or notes.get(_COMMAND, context.info_name) != context.info_name:
         call = f"{context.info_name}(..., output=..., resume=True)"
-        msg = f"{output} was not begun by this command. Go on with it from Python: {call}."
+        other = notes.get(_COMMAND) if isinstance(notes, dict) else None
+        how = f"with langchain-softprompt {other} --resume" if other else f"from Python: {call}"
+        msg = f"{output} was not begun by this command. Go on with it {how}."
         raise RunFolderError(msg)
     return notes
+
+
+def stopped(context: typer.Context, output: Path) -> typer.Exit:
+    """What Ctrl-C before the first step leads to: how to go on, and the exit code that shells know it by."""
+    say(f"Stopped. Go on with it: langchain-softprompt {context.info_name} --resume --output {output}")
+    return typer.Exit(INTERRUPTED)
 
 
 def absolute(name: str | None) -> str | None:
@@ -53,4 +66,4 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).resolve()) if name is not None and Path(name).exists() else name
 
 
-__all__ = ["absolute", "asked_for", "recorded"]
+__all__ = ["INTERRUPTED", "absolute", "asked_for", "recorded", "stopped"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_softprompt.cli.output import people
-from langchain_softprompt.cli.resuming import absolute, asked_for, recorded
+from langchain_softprompt.cli.resuming import INTERRUPTED, absolute, asked_for, recorded, stopped
+from langchain_softprompt.cli.sources import load_soft_prompt
 from langchain_softprompt.cli.training_output import Screen, tell_folds, tell_result
 from langchain_softprompt.errors import InvalidSettingsError
 
@@ -19,7 +21,7 @@ _DATA = "Data and prompt"
 _METHOD = "Method"
 _RUN = "Training"
 _RECORD = "Manifest"
-_INTERRUPTED = 130
+_FOLDS = "folds"
 _NEEDED = ("template", "data", "target")
 
 
@@ -68,7 +70,7 @@ def train(
     description: Annotated[str, typer.Option(help="What the soft prompt does.", rich_help_panel=_RECORD)] = "",
     source: Annotated[str, typer.Option(help="Where the data came from.", rich_help_panel=_RECORD)] = "",
     licence: Annotated[str, typer.Option(help="Licence of the data.", rich_help_panel=_RECORD)] = "",
-    no_probes: Annotated[bool, typer.Option("--no-probes", help="Keep no texts in the manifest.", rich_help_panel=_RECORD)] = False,  # noqa: FBT002
+    no_probes: Annotated[bool, typer.Option("--no-probes", help="Keep nothing of rows in it.", rich_help_panel=_RECORD)] = False,  # noqa: FBT002
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002
 ) -> None:
     """Train a soft prompt that starts as your hard prompt; the best step on validation rows is kept.
@@ -85,10 +87,13 @@ def train(
             if asked[name] is None:
                 msg = f"--{name} is missing. A new run needs --template, --data and --target; an old one goes on with --resume."
                 raise InvalidSettingsError(msg)
-    soft_prompt, interrupted = _train(asked, output, resume=resume, overwrite=overwrite)
+    try:
+        soft_prompt, interrupted = _train(asked, output, resume=resume, overwrite=overwrite)
+    except KeyboardInterrupt:
+        raise stopped(context, output) from None
     tell_result(output, soft_prompt, as_json=json, interrupted=interrupted)
     if interrupted:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> tuple[SoftPrompt, bool]:
@@ -98,7 +103,6 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
     from langchain_softprompt.data import hold_out
     from langchain_softprompt.frozen_model import FrozenModel
     from langchain_softprompt.settings import TrainingSettings
-    from langchain_softprompt.soft_prompt import SoftPrompt
 
     settings = TrainingSettings(
         method=asked["method"],
@@ -134,13 +138,19 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
     watched = training.read_rows(asked["validation"], fields) if asked["validation"] else []
     few = len(rows) < training.FEW_ROWS and not watched
     count = asked["folds"] if asked["folds"] is not None else (5 if few else 0)
+    if count == 1 or count < 0:
+        msg = f"folds: expected 2 or more, or 0 for none, found {count}."
+        raise InvalidSettingsError(msg)
+    if not resume:
+        training.RunFolder.announce(output, asked, overwrite=overwrite)
+    begun = training.RunFolder(output).begun
     if not watched and not count:
         rows, watched = hold_out(rows, 0.1, target=target, seed=settings.seed)
     frozen = FrozenModel.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
-    first = SoftPrompt.load(asked["start_from"]) if asked["start_from"] else None
+    first = load_soft_prompt(asked["start_from"]) if asked["start_from"] else None
     with Screen(frozen) as screen:
         if count and not watched:
-            settings, asked = _fold_first(frozen, prompt, rows, settings, first, screen, {**asked, "count": count}, resume=resume)
+            settings, asked = _fold_first(frozen, prompt, rows, settings, first, screen, {**asked, "count": count}, output)
         made = training.train(
             frozen,
             prompt,
@@ -153,12 +163,14 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
             source=asked["source"] or Path(asked["data"]).name,
             licence=asked["licence"],
             output=output,
-            resume=resume,
-            overwrite=overwrite,
+            resume=begun,
+            overwrite=not begun,
             notes=asked,
+            facts=asked.get("found"),
             probes=not asked["no_probes"],
             watcher=screen,
         )
+    shutil.rmtree(output / _FOLDS, ignore_errors=True)
     folder = training.RunFolder.open(output)
     state = folder.state()
     folder.close()
@@ -166,17 +178,26 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
 
 
 def _fold_first(
-    frozen: Any, prompt: Any, rows: Any, settings: Any, first: Any, screen: Screen, asked: dict[str, Any], *, resume: bool
+    frozen: Any, prompt: Any, rows: Any, settings: Any, first: Any, screen: Screen, asked: dict[str, Any], output: Path
 ) -> tuple[Any, dict[str, Any]]:
     """Few rows: judge on folds, then train on all of them for as many steps as were best there."""
     from langchain_softprompt import training
 
-    if resume:
+    if "chosen" in asked:
         return settings.override(**asked["chosen"]), asked
     people.print(f"{len(rows)} rows are few, so all of them are learned from and {asked['count']} folds say how good that will be.")
     found = training.cross_validate(
-        frozen, prompt, rows, target=asked["target"], count=asked["count"], settings=settings, start_from=first, watcher=screen
+        frozen,
+        prompt,
+        rows,
+        target=asked["target"],
+        count=asked["count"],
+        settings=settings,
+        start_from=first,
+        output=output / _FOLDS,
+        resume=True,
+        watcher=screen,
     )
     tell_folds(found)
     chosen = {"max_steps": found.steps, "learning_rate": found.learning_rate}
-    return settings.override(**chosen), {**asked, "chosen": chosen, "folds_exact_match": found.exact_match}
+    return settings.override(**chosen), {**asked, "chosen": chosen, "found": found.facts()}

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Screen:
     """A watcher of runs that shows them to people; silent bars where stderr is no terminal, lines all the same."""
 
-    def __init__(self, model: FrozenModel, bar: Progress | None = None) -> None:
+    def __init__(self, model: FrozenModel, bar: Progress | None = None, *, exact: str = "exact match") -> None:
         self._model = model
+        self._exact = exact  # what it means that an answer is the expected one
         self._bar = bar or progress_bar()
         self._task: TaskID | None = None
 
@@ -57,7 +58,7 @@ class Screen:
             self._bar.update(self._task, completed=report.step, numbers=numbers)
         if report.validation_loss is not None:
             mark = "  (best so far)" if report.best else ""
-            exact = f", exact match {report.validation_exact_match:.1%}" if report.validation_exact_match is not None else ""
+            exact = f", {self._exact} {report.validation_exact_match:.1%}" if report.validation_exact_match is not None else ""
             say(f"step {report.step}: loss {report.loss:.4f}, validation loss {report.validation_loss:.4f}{exact}{mark}")
 
 

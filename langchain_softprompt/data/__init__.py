@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from langchain_softprompt.data.examples import Example, example_of, fitted, instruction_ids, make_examples
 from langchain_softprompt.data.hard_prompt import HardPrompt, fields_of, fill
-from langchain_softprompt.data.rows import Row, check_rows, digest_rows, read_rows
+from langchain_softprompt.data.rows import Row, check_rows, digest_rows, mark_of, read_rows, row_marks
 from langchain_softprompt.data.splits import folds, hold_out, is_classification
 
 __all__ = [
@@ -29,5 +29,7 @@ __all__ = [
     "instruction_ids",
     "is_classification",
     "make_examples",
+    "mark_of",
     "read_rows",
+    "row_marks",
 ]

@@ -80,6 +80,8 @@ def instruction_ids(model: FrozenModel, prompt: HardPrompt) -> list[int]:
 
 
 def _check_row(row: Mapping[str, str], fields: Sequence[str], number: int, source: str) -> None:
+    if not isinstance(row, Mapping):
+        raise TrainingDataError(source, None, f"row {number}: expected a mapping of fields, found {type(row).__name__}.")
     for field in fields:
         if not isinstance(row.get(field), str):
             raise TrainingDataError(source, None, f"row {number}: field {field!r}: expected text, found {row.get(field)!r}.")

@@ -69,6 +69,8 @@ class HardPrompt:
         except (OSError, ValueError, RecursionError) as error:
             raise TrainingDataError(str(path), None, f"can't be read as a prompt template: {error}.") from error
         if path.suffix == ".json":
+            if input_field is not None:
+                raise TrainingDataError(str(path), None, f"names its fields itself: leave the input field {input_field!r} out.")
             return cls(_messages(parsed, str(path)), str(path))
         if input_field is None:
             raise TrainingDataError(str(path), None, "a text template holds the instructions only; name the data's input field as well.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_softprompt.errors import MissingExtraError, TrainingDataError
+from langchain_softprompt.soft_prompt.manifest import MOST_MARKS
 
 Row = dict[str, str]
 _ENCODING = "utf-8-sig"  # spreadsheets write a byte order mark
@@ -72,6 +73,27 @@ def digest_rows(rows: Iterable[Mapping[str, str]]) -> str:
     for row in rows:
         made.update(json.dumps(dict(row), sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return made.hexdigest()
+
+
+def row_marks(rows: Iterable[Mapping[str, str]], fields: Sequence[str]) -> list[str]:
+    """A sample of rows to know them again by: the smallest of their hashes, whatever the order of rows and fields.
+
+    Two sets of rows that share many share many of these (bottom-k sketch; Broder 1997). From a mark no row can be read, but who
+    has a row can tell whether it is among them.
+
+    Args:
+        rows: The rows.
+        fields: What of them counts.
+
+    Returns:
+        At most `MOST_MARKS` hashes of 16 hexadecimal characters.
+    """
+    return sorted({mark_of(row, fields) for row in rows})[:MOST_MARKS]
+
+
+def mark_of(row: Mapping[str, str], fields: Sequence[str]) -> str:
+    """The hash that `row_marks` knows a row by."""
+    return digest_rows([{field: row[field] for field in fields}])[:16]
 
 
 def _dataset(name: str) -> Iterable[Mapping[str, Any]]:

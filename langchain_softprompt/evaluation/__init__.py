@@ -10,7 +10,8 @@ Files:
     trial.py           Trial: all arms answer all rows
     reading.py         how likely an arm finds the wanted answers
     metrics/           what answers are scored by
-    statistics.py      bootstrap intervals, McNemar's test, randomisation test
+    statistics.py      how sure scores, differences and gaps are: intervals, McNemar's test, randomisation test
+    shares.py          intervals of shares from few rows
     findings.py        answers become scores, comparisons, confusions, worst cases, gaps
     knowledge.py       what is left of the bare model
     words.py           verdicts in plain words
@@ -24,7 +25,15 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.evaluation.answering import Answer, answer_rows
-from langchain_softprompt.evaluation.arms import Arm, few_shot_arm, folded_arm, hard_prompt_arm, hard_prompt_of, soft_prompt_arm
+from langchain_softprompt.evaluation.arms import (
+    Arm,
+    few_shot_arm,
+    folded_arm,
+    folded_few_shot_arm,
+    hard_prompt_arm,
+    hard_prompt_of,
+    soft_prompt_arm,
+)
 from langchain_softprompt.evaluation.baselines import baselines
 from langchain_softprompt.evaluation.evaluation import Evaluation
 from langchain_softprompt.evaluation.initialisation import initialisation_arm
@@ -68,6 +77,7 @@ __all__ = [
     "evaluate",
     "few_shot_arm",
     "folded_arm",
+    "folded_few_shot_arm",
     "guess_task",
     "hard_prompt_arm",
     "hard_prompt_of",

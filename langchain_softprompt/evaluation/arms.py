@@ -30,8 +30,9 @@ class Arm:
         head: Chat messages before them, the same for every row.
         soft_prompt: What stands before the chat; ``None`` for the bare model.
         examples: How many solved examples are in `head`.
-        folds: Soft prompts that share the rows between them, each with the numbers of its rows, from 0: the ones it was not
-            trained on. Empty where one soft prompt answers all.
+        folds: Arms that share the rows between them, each with the numbers of its rows, from 0: the ones it has learned nothing
+            from. Empty where one answers all.
+        origin: Name of the soft prompt whose start or whose folds it is; empty for neither.
 
     Raises:
         TrainingDataError: The messages are no templates of plain fields.
@@ -43,7 +44,8 @@ class Arm:
     head: tuple[dict[str, str], ...] = ()
     soft_prompt: SoftPrompt | None = field(default=None, repr=False)
     examples: int = 0
-    folds: tuple[tuple[SoftPrompt, tuple[int, ...]], ...] = field(default=(), repr=False)
+    folds: tuple[tuple[Arm, tuple[int, ...]], ...] = field(default=(), repr=False)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         _ = self.fields  # A stranger's manifest may not ask for more than to be filled in.
@@ -59,13 +61,13 @@ class Arm:
         if sorted(number for _, numbers in self.folds for number in numbers) != list(range(rows)):
             msg = f"{self.name}: its folds must hold each of the {rows} rows once."
             raise EvaluationError(msg)
-        return [(replace(self, soft_prompt=soft_prompt, folds=()), numbers) for soft_prompt, numbers in self.folds]
+        return list(self.folds)
 
     def seen(self) -> Arm:
         """The folds in front of rows they were trained on: each answers those that the next one was not."""
-        prompts = [soft_prompt for soft_prompt, _ in self.folds]
+        arms = [arm for arm, _ in self.folds]
         numbers = [part for _, part in self.folds]
-        return replace(self, folds=tuple(zip(prompts, [*numbers[1:], *numbers[:1]], strict=True)))
+        return replace(self, folds=tuple(zip(arms, [*numbers[1:], *numbers[:1]], strict=True)))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -120,8 +122,8 @@ def folded_arm(folds: Sequence[tuple[SoftPrompt, Sequence[int]]], *, prompt: Har
     if not folds:
         msg = "folds: expected at least one soft prompt with its rows, found none."
         raise EvaluationError(msg)
-    parts = tuple((soft_prompt, tuple(numbers)) for soft_prompt, numbers in folds)
-    return replace(soft_prompt_arm(parts[0][0], prompt=prompt, name=name), folds=parts)
+    parts = tuple((soft_prompt_arm(soft_prompt, prompt=prompt, name=name), tuple(numbers)) for soft_prompt, numbers in folds)
+    return replace(parts[0][0], folds=parts)
 
 
 def hard_prompt_of(soft_prompt: SoftPrompt) -> HardPrompt | None:
@@ -171,6 +173,29 @@ def few_shot_arm(
     return Arm(name or f"hard prompt + {count} examples", "few-shot", prompt.inputs, head, examples=count)
 
 
+def folded_few_shot_arm(
+    prompt: HardPrompt, rows: Sequence[AnyRow], folds: Sequence[Sequence[int]], count: int, *, target: str, seed: int = 0
+) -> Arm:
+    """The few-shot baseline of a cross-validation: for each fold the examples are drawn from the rows outside it.
+
+    Args:
+        prompt: The template.
+        rows: All rows.
+        folds: For each fold the numbers of its rows, from 0.
+        count: How many examples.
+        target: As in `few_shot_arm`.
+        seed: As in `few_shot_arm`.
+
+    Raises:
+        EvaluationError: Outside a fold there are fewer rows than examples.
+    """
+    parts = []
+    for numbers in folds:
+        inside = [rows[number] for number in numbers]
+        parts.append((few_shot_arm(prompt, rows, count, target=target, seed=seed, unseen=inside), tuple(numbers)))
+    return replace(parts[0][0], folds=tuple(parts))
+
+
 def _draw(rows: Sequence[AnyRow], count: int, target: str, seed: int) -> list[AnyRow]:
     """Labels take turns where the answers are labels."""
     draw = random.Random(seed)
@@ -190,4 +215,4 @@ def _inputs(row: AnyRow, fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(row[field] for field in fields)
 
 
-__all__ = ["Arm", "ArmKind", "few_shot_arm", "folded_arm", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]
+__all__ = ["Arm", "ArmKind", "few_shot_arm", "folded_arm", "folded_few_shot_arm", "hard_prompt_arm", "hard_prompt_of", "soft_prompt_arm"]

@@ -64,7 +64,7 @@ def baselines(
         start = initialisation_arm(model, arm, own, init_from=init_from if place == 0 else None, name=name)
         if isinstance(start, str):
             left_out[name] = start
-        elif own is not None and _is_the_hard_prompt(model, start, own, rows, target):
+        elif own is not None and not (init_from and place == 0) and _is_the_hard_prompt(model, start, own, rows, target):
             left_out[name] = "it started as the whole hard prompt, whose scores stand above"
         else:
             arms.append(start)

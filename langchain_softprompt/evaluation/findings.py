@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from langchain_softprompt.evaluation import words
 from langchain_softprompt.evaluation.arms import Arm
 from langchain_softprompt.evaluation.extras import need
-from langchain_softprompt.evaluation.metrics import Measured, Metric
+from langchain_softprompt.evaluation.metrics import Measured, Metric, choose_metrics
 from langchain_softprompt.evaluation.options import EvaluationOptions
 from langchain_softprompt.evaluation.results import ArmResult, Case, Comparison, Confusion, Failure, Gap, Score
 from langchain_softprompt.evaluation.statistics import Interval, difference_of, gap_of, interval_of
@@ -50,12 +50,13 @@ def arm_results(scored: Sequence[Scored]) -> tuple[ArmResult, ...]:
 
 
 def comparisons(scored: Sequence[Scored], metrics: Sequence[Metric], options: EvaluationOptions) -> tuple[Comparison, ...]:
-    """Each soft prompt beside every arm after it, metric by metric."""
+    """Each soft prompt beside every arm after it, save what other soft prompts started as, metric by metric."""
     return tuple(
         _comparison(one, other, metric, options)
         for place, one in enumerate(scored)
         if one.arm.kind == "soft prompt"
         for other in scored[place + 1 :]
+        if other.arm.kind != "initialisation" or other.arm.origin in {"", one.arm.origin or one.arm.name}
         for metric in metrics
     )
 
@@ -80,7 +81,10 @@ def confusions(scored: Sequence[Scored], labels: Sequence[str], target: str, opt
 
 
 def worst_cases(scored: Sequence[Scored], metric: Metric, mode_of: Callable[[Metric], str], target: str, most: int) -> tuple[Case, ...]:
-    """The rows that each soft prompt did worst on: by score, then by how unlikely it found the wanted answer."""
+    """The rows that each soft prompt did worst on: by score, then by how unlikely it found the wanted answer.
+
+    Rows with all the score there is are none of them.
+    """
     cases: list[Case] = []
     for each in scored:
         if each.arm.kind != "soft prompt":
@@ -101,7 +105,8 @@ def worst_cases(scored: Sequence[Scored], metric: Metric, mode_of: Callable[[Met
             for number, row in enumerate(judged)
         ]
         sign = 1 if metric.higher_is_better else -1
-        made = [case for case in made if not math.isnan(case.score)]
+        bounded = metric.scale == "share" and metric.higher_is_better
+        made = [case for case in made if not math.isnan(case.score) and not (bounded and math.isclose(case.score, 1))]
         cases += sorted(made, key=lambda case: (sign * case.score, -math.inf if case.log_likelihood is None else case.log_likelihood))[
             :most
         ]
@@ -114,11 +119,30 @@ def gaps(scored: Sequence[Scored], seen: Sequence[Scored], metrics: Sequence[Met
     return tuple(_gap(each, new[each.arm.name], metric, options) for each in seen for metric in metrics)
 
 
+def notes_on_free_answers(scored: Sequence[Scored], metric: Metric, mode: str, target: str, options: EvaluationOptions) -> tuple[str, ...]:
+    """A warning for each soft prompt whose score is good only because its answers were held to the labels."""
+    if mode != "choices":
+        return ()
+    (match,) = choose_metrics("text", ["exact_match"], ignore_case=options.ignore_case)
+    return tuple(
+        note
+        for each in scored
+        if each.arm.kind == "soft prompt" and "free" in each.sitting.answers
+        for free in [match.measure(each.sitting.judged("free", target)).score]
+        if (note := words.judge_free_answers(each.arm.name, metric.name, each.measured[metric.name].score, free))
+    )
+
+
 def notes(arms: Sequence[Arm], rows: Rows, train_rows: Rows, target: str, scored: Sequence[Scored]) -> tuple[str, ...]:
     """What a reader must know to trust the numbers, or not to."""
     made = []
     if len(rows) < _FEW_ROWS:
-        made.append(f"{len(rows)} rows are few: mind the intervals, and be slow to believe small differences.")
+        few = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
+        drawn = [name for name, measured in scored[0].measured.items() if not measured.binary]
+        narrow = (
+            f" The intervals of {words.list_words(drawn)} are too narrow for so few." if drawn and len(rows) < words.FEWEST_ROWS else ""
+        )
+        made.append(f"{few} few: mind the intervals, and be slow to believe small differences.{narrow}")
     fields = sorted({field for arm in arms for field in arm.fields})
     known = {tuple(row.get(field) for field in fields) for row in train_rows}
     twice = sum(tuple(row.get(field) for field in fields) in known for row in rows)
@@ -168,7 +192,7 @@ def _failures(sitting: Sitting) -> tuple[Failure, ...]:
 
 def _comparison(one: Scored, other: Scored, metric: Metric, options: EvaluationOptions) -> Comparison:
     mine, theirs = one.measured[metric.name], other.measured[metric.name]
-    difference = difference_of(mine, theirs, seed=options.seed, resamples=options.resamples)
+    difference = difference_of(mine, theirs, share=metric.scale == "share", seed=options.seed, resamples=options.resamples)
     better, verdict = words.compare(
         one.arm.name,
         other.arm.name,
@@ -195,9 +219,21 @@ def _comparison(one: Scored, other: Scored, metric: Metric, options: EvaluationO
 def _gap(seen: Scored, new: Scored, metric: Metric, options: EvaluationOptions) -> Gap:
     learned, fresh = seen.measured[metric.name], new.measured[metric.name]
     one, other = (learned, fresh) if metric.higher_is_better else (fresh, learned)
-    difference, interval = gap_of(one, other, seed=options.seed, resamples=options.resamples)
-    level, verdict = words.judge_gap(learned.score, fresh.score, difference, interval, metric.name, metric.scale)
+    difference, interval = gap_of(one, other, share=metric.scale == "share", seed=options.seed, resamples=options.resamples)
+    fewer = min(len(learned.values), len(fresh.values))
+    level, verdict = words.judge_gap(learned.score, fresh.score, difference, interval, metric.name, metric.scale, rows=fewer)
     return Gap(seen.arm.name, metric.name, learned.score, len(learned.values), fresh.score, difference, interval, level, verdict)
 
 
-__all__ = ["NO_LABEL", "Scored", "arm_results", "comparisons", "confusions", "gaps", "notes", "score", "worst_cases"]
+__all__ = [
+    "NO_LABEL",
+    "Scored",
+    "arm_results",
+    "comparisons",
+    "confusions",
+    "gaps",
+    "notes",
+    "notes_on_free_answers",
+    "score",
+    "worst_cases",
+]

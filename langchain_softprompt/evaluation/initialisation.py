@@ -9,9 +9,10 @@ from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.evaluation.arms import Arm
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import TokenIds, compile_segments
-from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt import Manifest, SoftPrompt
 
 NAME = "initialisation"
+_OF_A_RUN = ("best", "last")
 
 
 def initialisation_arm(
@@ -36,16 +37,18 @@ def initialisation_arm(
     if isinstance(start, str):
         return start
     if start.manifest is None:  # Rendered as the soft prompt itself.
-        start = SoftPrompt(start.config, start.tensors, task=start.task, manifest=soft_prompt.manifest, source=start.source)
-    return Arm(name, "initialisation", arm.inputs, soft_prompt=start)
+        manifest = _without_probes(soft_prompt)
+        start = SoftPrompt(start.config, start.tensors, task=start.task, manifest=manifest, source=start.source)
+    return Arm(name, "initialisation", arm.inputs, soft_prompt=start, origin=arm.name)
 
 
 def saved_start(soft_prompt: SoftPrompt) -> SoftPrompt | None:
-    """What a soft prompt started as, where its training run has kept that beside it."""
+    """What a soft prompt started as, where it is that of a training run, which has kept its start beside it."""
     if soft_prompt.folder is None:
         return None
-    initial = soft_prompt.folder.resolve().parent / "initial"
-    if not (initial / "adapter_config.json").is_file() or initial == soft_prompt.folder.resolve():
+    folder = soft_prompt.folder.resolve()
+    initial = folder.parent / "initial"
+    if folder.name not in _OF_A_RUN or not (folder.parent / "settings.json").is_file() or not (initial / "adapter_config.json").is_file():
         return None
     try:
         return SoftPrompt.load(initial)
@@ -66,7 +69,12 @@ def _computed(model: FrozenModel, soft_prompt: SoftPrompt, prompt: HardPrompt | 
     length = soft_prompt.num_virtual_tokens
     prefix = compile_segments(model, [TokenIds(fitted(instruction_ids(model, prompt), length))])
     start = SoftPrompt.of_key_values(prefix.stacked().float())
-    return replace(start, manifest=manifest, source=f"{length} tokens of {prompt.name}")
+    return replace(start, manifest=_without_probes(soft_prompt), source=f"{length} tokens of {prompt.name}")
+
+
+def _without_probes(soft_prompt: SoftPrompt) -> Manifest | None:
+    """What was trained expects other words than its start."""
+    return soft_prompt.manifest.model_copy(update={"probes": None}) if soft_prompt.manifest is not None else None
 
 
 __all__ = ["initialisation_arm", "saved_start"]

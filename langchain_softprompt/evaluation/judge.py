@@ -24,6 +24,7 @@ from langchain_softprompt.evaluation.metrics import Metric, Task, choose_metrics
 from langchain_softprompt.evaluation.metrics.functions import RowFunction
 from langchain_softprompt.evaluation.options import EvaluationOptions
 from langchain_softprompt.evaluation.results import MetricFacts, Scalar
+from langchain_softprompt.evaluation.training_rows import notes_on_training_rows
 from langchain_softprompt.evaluation.trial import OnProgress, Rows, Trial
 from langchain_softprompt.frozen_model import FrozenModel
 
@@ -106,7 +107,12 @@ def evaluate(
         gaps=findings.gaps(scored, on_seen, plan.metrics, options),
         knowledge=tuple(knowledge),
         left_out=dict(left_out or {}),
-        notes=(*plan.notes, *findings.notes(arms, rows, train_rows, target, scored)),
+        notes=(
+            *plan.notes,
+            *findings.notes_on_free_answers(scored, plan.metrics[0], plan.mode_of(plan.metrics[0]), target, options),
+            *notes_on_training_rows(soft, rows),
+            *findings.notes(arms, rows, train_rows, target, scored),
+        ),
         settings={**_settings(plan, options, sittings[0].max_tokens), **(facts or {})},
         environment=_environment(model),
         seconds=round(time.perf_counter() - began, 2),

@@ -10,7 +10,15 @@ from pathlib import Path
 from langchain_softprompt.evaluation.evaluation import Evaluation
 from langchain_softprompt.evaluation.metrics import METRICS
 from langchain_softprompt.evaluation.results import Case, Confusion, MetricFacts
-from langchain_softprompt.evaluation.words import list_words, spell, spell_difference, spell_interval, spell_p, spell_range
+from langchain_softprompt.evaluation.words import (
+    list_words,
+    spell,
+    spell_answers,
+    spell_difference,
+    spell_interval,
+    spell_p,
+    spell_range,
+)
 from langchain_softprompt.reports import (
     Bars,
     Cell,
@@ -100,7 +108,8 @@ def _scores(evaluation: Evaluation) -> Iterator[Part]:
         if metric.scale != "share":
             better = "Longer" if metric.higher_is_better else "Shorter"
             yield _bars(evaluation, [metric], names, metric.name, 1, f"{metric.name} by arm. {better} is better.")
-    columns = ["arm", *(metric.name for metric in evaluation.metrics), "virtual tokens", "tokens read a row", "rows that failed"]
+    measured = [f"{metric.name} ({spell_answers(metric.answers)})" for metric in evaluation.metrics]
+    columns = ["arm", *measured, "virtual tokens", "tokens read a row", "rows that failed"]
     rows: list[list[Cell]] = []
     for arm in evaluation.arms:
         cells: list[Cell] = [arm.name]
@@ -160,12 +169,13 @@ def _optional(evaluation: Evaluation, folders: Mapping[str, str | Path]) -> Iter
         yield Section(
             "Which labels are mixed up", "Rows are the wanted labels, columns the answers.", [p for one in shown for p in _confusion(one)]
         )
-    if evaluation.worst:
+    worst = list(_worst(evaluation))
+    if worst:
         note = (
             "The rows with the lowest score; among equals, those whose wanted answer the model found least likely. The likelihood is "
             "the probability that it gave each token of the wanted answer, on (geometric) average."
         )
-        yield Section("Worst cases", note, list(_worst(evaluation)))
+        yield Section("Worst cases", note, worst)
     if evaluation.knowledge:
         note = "What a soft prompt does to text that has nothing to do with its task."
         yield Section("Retained knowledge", note, list(_knowledge(evaluation)))
@@ -239,10 +249,14 @@ def _confusion(confusion: Confusion) -> Iterator[Part]:
 
 
 def _worst(evaluation: Evaluation) -> Iterator[Part]:
-    for name in dict.fromkeys(case.arm for case in evaluation.worst):
-        rows = [_case(case) for case in evaluation.worst if case.arm == name]
-        columns = ["row", "read", "wanted", "answered", "score", "likelihood"]
-        yield Table(columns, rows, f"{name}: the {len(rows)} worst rows, by {evaluation.metrics[0].name}.")
+    first = evaluation.metrics[0]
+    columns = ["row", "read", "wanted", "answered", "score", "likelihood"]
+    for arm in evaluation.arms:
+        rows = [_case(case) for case in evaluation.worst if case.arm == arm.name]
+        if rows:
+            yield Table(columns, rows, f"{arm.name}: the {len(rows)} worst rows, by {first.name}.")
+        elif arm.kind == "soft prompt" and first.scale == "share" and math.isclose(arm.scores[first.name].value, 1):
+            yield Text(f"{arm.name}: all rows are right, by {first.name}.")
 
 
 def _case(case: Case) -> list[Cell]:
@@ -269,9 +283,13 @@ def _method(evaluation: Evaluation, command: str) -> Iterator[Part]:
     kinds = {"classification": "labels", "json": "JSON objects", "text": "free text"}[evaluation.task]
     yield Text(
         f"The wanted answers, in the field {evaluation.target!r}, are {kinds}. All arms answered the same rows through the engine that "
-        f"serves soft prompts, greedy decoding, free answers of at most {settings.get('max_tokens')} tokens. Intervals are percentile "
-        f"bootstrap intervals of {settings.get('resamples')} resamples of the rows (seed {settings.get('seed')}); differences are tested "
-        "with McNemar's exact test where a row is right or wrong, else by swapping rows between the arms."
+        f"serves soft prompts, greedy decoding, free answers of at most {settings.get('max_tokens')} tokens."
+    )
+    yield Text(
+        "Where a row is right or wrong, intervals of scores are exact (Clopper and Pearson), differences are tested with McNemar's exact "
+        "test, and their intervals go with it (Fay and Lumbard). Otherwise intervals are percentile bootstrap intervals of "
+        f"{settings.get('resamples')} resamples of the rows (seed {settings.get('seed')}), and differences are tested by swapping rows "
+        "between the arms. Over-fitting compares different rows: the interval of shares is Newcombe's, made of those of both scores."
     )
     if command:
         yield Text("Made by:")

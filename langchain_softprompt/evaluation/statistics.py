@@ -1,4 +1,4 @@
-"""How sure a score is, and whether one arm is better than another: bootstrap, randomisation test, McNemar's test."""
+"""How sure a score is, and whether one arm is better than another: exact where rows are right or wrong, else by resampling."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 
 from langchain_softprompt.evaluation.extras import need
 from langchain_softprompt.evaluation.metrics.metric import Measured
+from langchain_softprompt.evaluation.shares import CONFIDENCE, Ends, alike_ends, exact_ends, paired_ends, score_ends, unpaired_ends
 
 if TYPE_CHECKING:
     from langchain_softprompt.evaluation.metrics.metric import Numbers
 
 RESAMPLES = 2000
-CONFIDENCE = 0.95
 _CHUNK_NUMBERS = 1 << 22
+_ALIKE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Difference:
 
     Attributes:
         value: The score of the one less that of the other.
-        interval: Its confidence interval, from a paired bootstrap: both arms' rows are drawn together.
+        interval: Its confidence interval; it holds 0 wherever the p-value is 0.05 or more.
         p_value: How likely so large a difference, either way, is between arms that are alike; NaN where nothing can be said.
         test: The test that gave it: ``"McNemar"`` or ``"randomisation"``.
     """
@@ -54,10 +55,11 @@ class Difference:
 
 
 def interval_of(measured: Measured, *, share: bool = False, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """The percentile bootstrap interval of a score (Efron 1979).
+    """The interval of a score.
 
-    Where every row of a share is worth nothing, or every one all there is, all resamples are alike and would claim certainty:
-    the exact binomial interval (Clopper and Pearson 1934) is given instead.
+    It is the exact one (Clopper and Pearson 1934) where rows are right or wrong, else that of the percentile bootstrap (Efron
+    1979). Where all resamples of a share are alike the bootstrap would claim certainty; what so many rows may have missed is
+    allowed for instead.
 
     Args:
         measured: What a metric made of some rows.
@@ -65,25 +67,33 @@ def interval_of(measured: Measured, *, share: bool = False, seed: int = 0, resam
         seed: Decides which rows are drawn.
         resamples: How often.
     """
-    values = measured.values[~np.isnan(measured.values)]
-    if share and len(values) and (not values.any() or bool((values == 1).all())):
-        exact = need("scipy.stats").binomtest(int(values.sum()), len(values)).proportion_ci(CONFIDENCE, method="exact")
-        return Interval(float(exact.low), float(exact.high))
-    return _percentiles(_resampled([measured.parts], seed, resamples, lambda sums: measured.combine(sums[0])))
+    if measured.binary:
+        return Interval(*exact_ends(*_count(measured)))
+    interval = _percentiles(_resampled([measured.parts], seed, resamples, lambda sums: measured.combine(sums[0])))
+    if share and _certain(interval):
+        return Interval(*alike_ends(measured.score, int((~np.isnan(measured.values)).sum())))
+    return interval
 
 
-def difference_of(one: Measured, other: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
+def difference_of(one: Measured, other: Measured, *, share: bool = False, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
     """Compare two arms that answered the same rows.
 
-    The p-value is that of McNemar's exact test (1947) for metrics of zeros and ones; for all others that of a
-    randomisation test that swaps rows between the arms (Noreen 1989; Yeh 2000, as sacrebleu has it).
+    Where rows are right or wrong, the p-value is that of McNemar's exact test (1947) and the interval the one that goes with it,
+    see `paired_ends`. For other metrics it is that of a randomisation test that swaps rows between the arms (Noreen 1989; Yeh
+    2000, as sacrebleu has it), and the interval that of a bootstrap that draws both arms' rows together, widened to 0 where the
+    test finds no difference.
 
     Args:
         one: What a metric made of the one arm's rows.
         other: What it made of the other's, row by row the same.
+        share: Whether the metric goes from 0 to 1.
         seed: Decides which rows are drawn and swapped.
         resamples: How often.
     """
+    if one.binary and other.binary:
+        better, worse = int((one.values > other.values).sum()), int((one.values < other.values).sum())
+        interval = Interval(*paired_ends(better, worse, len(one.values)))
+        return Difference(one.score - other.score, interval, _mcnemar(better, worse), "McNemar")
     # A row that one arm has no number for is left out of both.
     mine, theirs = one.parts, other.parts
     for known in (one.known, other.known):
@@ -95,21 +105,54 @@ def difference_of(one: Measured, other: Measured, *, seed: int = 0, resamples: i
 
     value = float(apart([mine.sum(axis=0, keepdims=True), theirs.sum(axis=0, keepdims=True)])[0])
     interval = _percentiles(_resampled([mine, theirs], seed, resamples, apart))
-    if one.binary and other.binary:
-        return Difference(value, interval, _mcnemar(one.values, other.values), "McNemar")
-    return Difference(value, interval, _swapped(one, other, mine, theirs, value, seed, resamples), "randomisation")
+    if share and _certain(interval):
+        told = int((~np.isnan(one.values) | ~np.isnan(other.values)).sum())
+        interval = Interval(*alike_ends(value, told, lowest=-1.0))
+    p_value = _swapped(one, other, mine, theirs, value, seed, resamples)
+    if p_value >= 1 - CONFIDENCE:
+        interval = Interval(min(interval.low, 0.0), max(interval.high, 0.0))
+    return Difference(value, interval, p_value, "randomisation")
 
 
-def gap_of(one: Measured, other: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, Interval]:
-    """How far a score on some rows is above that on other rows, with its bootstrap interval; the rows are not paired."""
+def gap_of(one: Measured, other: Measured, *, share: bool = False, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, Interval]:
+    """How far a score on some rows is above that on other rows, with its interval; the rows are not paired.
+
+    For shares it is made of the intervals of the two scores, score intervals where rows are right or wrong, see
+    `unpaired_ends`; for other numbers it is that of the bootstrap.
+
+    Args:
+        one: What a metric made of the one rows.
+        other: What it made of the others.
+        share: Whether the metric goes from 0 to 1.
+        seed: Decides which rows are drawn.
+        resamples: How often.
+    """
+    if share or (one.binary and other.binary):
+        ends = [_ends_of(each, seed + place, resamples) for place, each in enumerate((one, other))]
+        return one.score - other.score, Interval(*unpaired_ends(one.score, ends[0], other.score, ends[1]))
     first = _resampled([one.parts], seed, resamples, lambda sums: one.combine(sums[0]))
     second = _resampled([other.parts], seed + 1, resamples, lambda sums: other.combine(sums[0]))
     return one.score - other.score, _percentiles(first - second)
 
 
-def _mcnemar(one: Numbers, other: Numbers) -> float:
+def _ends_of(measured: Measured, seed: int, resamples: int) -> Ends:
+    if measured.binary:
+        return score_ends(*_count(measured))
+    interval = interval_of(measured, share=True, seed=seed, resamples=resamples)
+    return interval.low, interval.high
+
+
+def _count(measured: Measured) -> tuple[int, int]:
+    """How many rows are right, and of how many."""
+    return int(measured.values.sum()), len(measured.values)
+
+
+def _certain(interval: Interval) -> bool:
+    return interval.high - interval.low < _ALIKE
+
+
+def _mcnemar(better: int, worse: int) -> float:
     """Only rows that the arms differ on tell anything; between arms that are alike each falls either way, as a coin does."""
-    better, worse = int(((one == 1) & (other == 0)).sum()), int(((one == 0) & (other == 1)).sum())
     if better + worse == 0:
         return 1.0
     return float(need("scipy.stats").binomtest(better, better + worse, 0.5).pvalue)

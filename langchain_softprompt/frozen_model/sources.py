@@ -49,7 +49,9 @@ def find_model(source: str | Path, *, revision: str | None = None, gguf_file: st
     if path is not None and path.is_file() and path.suffix == ".gguf":
         return ModelSource(converted_folder(path), path.stem)
     if path is not None and path.is_dir():
-        return ModelSource(converted_folder(path / gguf_file) if gguf_file else path, str(source))
+        # A name is written into manifests, where a way up from who knows where says nothing.
+        name = str(path.resolve()) if ".." in path.parts else str(source)
+        return ModelSource(converted_folder(path / gguf_file) if gguf_file else path, name)
     if isinstance(source, Path) or not hub.is_repo_id(source):
         msg = f"No model at {str(source)!r}. Give a transformers folder, a .gguf file, a Hub id such as 'org/name', or 'embedded'."
         raise ModelUnavailableError(msg)

@@ -230,6 +230,6 @@ def _check_fingerprint(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_oth
         f"and this model is {model.name} (fingerprint {model.fingerprint})."
     )
     if not allow_other_model:
-        msg += " Load the model it was made for, or pass allow_other_model=True to try it all the same."
+        msg += " Load the model it was made for, or pass allow_other_model=True (--allow-other-model) to try it all the same."
         raise ModelMismatchError(msg, expected=made_for.fingerprint, found=model.fingerprint)
     logger.warning("%s Its answers on this model are untested.", msg)

@@ -14,6 +14,7 @@ _Text = Annotated[str, Field(max_length=20_000)]
 _Short = Annotated[str, Field(max_length=500)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Mark = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 def _few(value: object) -> object:
@@ -27,6 +28,7 @@ def _few(value: object) -> object:
 _MAX_FACTS = 1000
 # A stranger's file must not burn time; what is run when a soft prompt is loaded is bounded more tightly still.
 MOST_PROBES = 16
+MOST_MARKS = 64
 MOST_PROBE_TOKENS = 4096
 _ROUNDING = 1e-3
 _Few = BeforeValidator(_few)
@@ -71,6 +73,7 @@ class DataRecord(_Record):
         validation_rows: Rows the best step was chosen on.
         source: Where the data came from.
         licence: Its licence.
+        marks: Hashes of a few of the training rows, to notice when it is judged on them; see `row_marks` of the data room.
     """
 
     digest: _Hash
@@ -78,6 +81,7 @@ class DataRecord(_Record):
     validation_rows: _Count
     source: _Text = ""
     licence: _Text = ""
+    marks: Annotated[list[_Mark], Field(max_length=MOST_MARKS)] = []
 
 
 class ProbeRecord(_Record):

@@ -15,7 +15,8 @@ Files:
     sweep.py        the learning rate, found by trying
     plan.py         Plan: steps, tokens, time and memory before they are spent
     records.py      Records: what is written down about a soft prompt when it is done
-    report.py       a run in pictures and tables
+    report.py       a run in pictures and tables; distilled_report.py and folds_report.py are parts of it
+    run_log.py      what a run's log says, for those who tell it
     state.py        TrainingState: where a run stands, in one file
     run_folder.py   RunFolder: settings, log, state, and the soft prompts of a run
 """

@@ -6,8 +6,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.training.learners import Learner
+from langchain_softprompt.training.loop import Look
 from langchain_softprompt.training.objectives import Imitation
 from langchain_softprompt.training.records import About, Records
 from langchain_softprompt.training.run_folder import RunFolder
@@ -55,6 +57,7 @@ class Distillation:
         virtual_tokens: Length of the soft prompt.
         prompt_seconds: Median time to the first token with the long prompt, nothing remembered.
         soft_seconds: The same with the compiled soft prompt.
+        tested: What `compare_answers` says on rows with answers; empty where none were given.
     """
 
     soft_prompt: SoftPrompt
@@ -68,10 +71,11 @@ class Distillation:
     virtual_tokens: int
     prompt_seconds: float
     soft_seconds: float
+    tested: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """All numbers, by name."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "soft_prompt"}
+        return {name: getattr(self, name) for name in self.__slots__ if name not in {"soft_prompt", "tested"}} | dict(self.tested)
 
 
 def distill(
@@ -92,6 +96,8 @@ def distill(
     probes: bool = True,
     watcher: Watcher | None = None,
     on_lesson: Callable[[], None] | None = None,
+    test: Sequence[Mapping[str, str]] = (),
+    target: str = "",
 ) -> Distillation:
     """Learn to say with a short soft prompt what the model says with a long hard prompt.
 
@@ -117,6 +123,8 @@ def distill(
         probes: As for `train`.
         watcher: Told how the run goes.
         on_lesson: Called for each text the long prompt has answered.
+        test: Rows with answers to score both prompts on, when all is learned.
+        target: The field of these rows that holds the answer.
 
     Raises:
         TrainingDataError: There are too few texts, or one of them lacks a field.
@@ -129,7 +137,8 @@ def distill(
     if not model.eos_token_ids:
         msg = f"{model.name} names no end-of-sequence token, so no answer ends. Set it in its generation config."
         raise FrozenModelError(msg)
-    _check_fields(hard_prompt, rows, source)
+    _check_fields(hard_prompt.fields, rows, source or "texts")
+    _check_fields([*hard_prompt.fields, target], test, "test rows")
     teacher = Teacher(model, hard_prompt)
     if settings.virtual_tokens is None and start_from is None:
         settings = settings.override(virtual_tokens=max(_SHORTEST, len(teacher.head_ids) // _TENTH))
@@ -145,6 +154,7 @@ def distill(
         if len(lessons) <= apart:
             raise TrainingDataError(source or "texts", None, "the long prompt answers almost none of them: its answers are empty.")
         about = About(description, source, licence)
+        held = Imitation(model, [lesson.example for lesson in lessons[:apart]], taught[:apart])
         records = Records(
             model,
             hard_prompt.messages,
@@ -155,6 +165,7 @@ def distill(
             start_from=start_from,
             probes=probes,
             more={"teacher_tokens": len(teacher.head_ids)},
+            scores=_scores(model, start, held),
         )
         run = Run(
             model,
@@ -167,32 +178,54 @@ def distill(
             watcher or Nobody(),
         )
         made = run.execute().best
+        scores = made.manifest.scores if made.manifest else {}
+        prompt_seconds, soft_seconds = _first_token_seconds(model, made, lessons[:apart])
+        found = Distillation(
+            soft_prompt=made,
+            rows=len(lessons) - apart,
+            held_out_rows=apart,
+            initial_kl=scores["initial_kl"],
+            kl=scores["kl"],
+            initial_agreement=scores["initial_agreement"],
+            agreement=scores["agreement"],
+            prompt_tokens=len(teacher.head_ids),
+            virtual_tokens=made.num_virtual_tokens,
+            prompt_seconds=prompt_seconds,
+            soft_seconds=soft_seconds,
+            tested=compare_answers(model, hard_prompt, made, test, target, max_answer_tokens) if test else {},
+        )
+        run.write_report(made, found.to_json())
     finally:
         if folder is not None:
             folder.close()
-    held = Imitation(model, [lesson.example for lesson in lessons[:apart]], taught[:apart])
-    scores = made.manifest.scores if made.manifest else {}
-    prompt_seconds, soft_seconds = _first_token_seconds(model, made, lessons[:apart])
-    return Distillation(
-        soft_prompt=made,
-        rows=len(lessons) - apart,
-        held_out_rows=apart,
-        initial_kl=_mean_kl(model, start().soft_prompt(), held),
-        kl=_mean_kl(model, made, held),
-        initial_agreement=scores.get("initial_validation_exact_match", 0.0),
-        agreement=scores.get("validation_exact_match", 0.0),
-        prompt_tokens=len(teacher.head_ids),
-        virtual_tokens=made.num_virtual_tokens,
-        prompt_seconds=prompt_seconds,
-        soft_seconds=soft_seconds,
-    )
+    return found
 
 
-def _check_fields(hard_prompt: HardPrompt, rows: Sequence[Mapping[str, str]], source: str) -> None:
+def _check_fields(fields: Sequence[str], rows: Sequence[Mapping[str, str]], source: str) -> None:
     for number, row in enumerate(rows, start=1):
-        for field in hard_prompt.fields:
-            if not isinstance(row.get(field), str):
-                raise TrainingDataError(source or "texts", None, f"row {number}: field {field!r}: expected text, found {row.get(field)!r}.")
+        for name in fields:
+            if not isinstance(row.get(name), str):
+                raise TrainingDataError(source, None, f"row {number}: field {name!r}: expected text, found {row.get(name)!r}.")
+
+
+def _scores(model: FrozenModel, start: Callable[[], Learner], held: Imitation) -> Callable[[SoftPrompt, Look, Look], dict[str, float]]:
+    """What a manifest says of a soft prompt: how near it is to the long prompt, on texts held out."""
+
+    @cache
+    def initial_kl() -> float:
+        return _mean_kl(model, start().soft_prompt(), held)
+
+    def scores(soft_prompt: SoftPrompt, look: Look, first: Look) -> dict[str, float]:
+        return {
+            "kl": _mean_kl(model, soft_prompt, held),
+            "agreement": look.exact_match,
+            "validation_loss": look.loss,
+            "initial_kl": initial_kl(),
+            "initial_agreement": first.exact_match,
+            "initial_validation_loss": first.loss,
+        }
+
+    return scores
 
 
 def _lessons(

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from langchain_softprompt.data import HardPrompt
 from langchain_softprompt.data.splits import folds as deal
@@ -17,6 +18,7 @@ from langchain_softprompt.training.runs import Watcher
 from langchain_softprompt.training.train import Rows, train
 
 FEW_ROWS = 200
+_TOLD = 20  # A manifest is no place for two hundred folds.
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class CrossValidation:
         """Of the mean over folds; they share training rows, so it is a little too small."""
         return statistics.stdev(fold.exact_match for fold in self.folds) / math.sqrt(len(self.folds))
 
+    def facts(self) -> dict[str, bool | int | float | str | None]:
+        """What a manifest says of them."""
+        by_fold: dict[str, bool | int | float | str | None] = {}
+        for number, fold in enumerate(self.folds[:_TOLD], start=1):
+            by_fold[f"fold_{number}_rows"] = fold.rows
+            by_fold[f"fold_{number}_initial_exact_match"] = fold.initial_exact_match
+            by_fold[f"fold_{number}_exact_match"] = fold.exact_match
+        return {"folds": len(self.folds), "folds_exact_match": self.exact_match, "folds_standard_error": self.standard_error, **by_fold}
+
     @property
     def steps(self) -> int:
         """Steps to train on all rows: the mean of what was best in the folds."""
@@ -79,6 +90,8 @@ def cross_validate(
     count: int = 5,
     settings: TrainingSettings | None = None,
     start_from: SoftPrompt | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
     watcher: Watcher | None = None,
     on_fold: Callable[[int, Fold], None] | None = None,
 ) -> CrossValidation:
@@ -95,11 +108,14 @@ def cross_validate(
         count: How many folds.
         settings: As for `train`; the learning rate is found once, in the first fold.
         start_from: As for `train`.
+        output: Folder for a run folder of each fold; ``None`` writes nothing.
+        resume: Go on with what is in `output`.
         watcher: Told of each training.
         on_fold: Called with the number of each fold, from 1, once it is judged.
 
     Raises:
         InvalidSettingsError: There are fewer rows than folds.
+        KeyboardInterrupt: A fold was stopped, and what it came to is no result; with `output` it can be gone on with.
     """
     settings = (settings or TrainingSettings()).override(patience=None)
     numbers = deal(rows, count, target=target, seed=settings.seed)
@@ -109,7 +125,22 @@ def cross_validate(
         outside = [row for number, row in enumerate(rows) if number not in kept]
         judged = [rows[number] for number in inside]
         chosen = settings.override(max_steps=settings.steps_for(len(outside)), validation_rows=max(len(judged), 1))
-        fold, rate = _fold(model, hard_prompt, outside, judged, target, chosen, start_from, watcher)
+        folder = Path(output) / f"fold-{place}" if output is not None else None
+        made = train(
+            model,
+            hard_prompt,
+            outside,
+            judged,
+            target=target,
+            settings=chosen,
+            start_from=start_from,
+            output=folder,
+            resume=resume and folder is not None and (folder / "settings.json").exists(),
+            overwrite=resume,
+            watcher=watcher,
+            keep="last",
+        )
+        fold, rate = _fold(made, len(judged), chosen)
         settings = settings.override(learning_rate=rate)
         done.append(fold)
         if on_fold:
@@ -117,24 +148,17 @@ def cross_validate(
     return CrossValidation(tuple(done), settings.learning_rate or 0.0, tuple(map(tuple, numbers)))
 
 
-def _fold(
-    model: FrozenModel,
-    hard_prompt: HardPrompt,
-    outside: Rows,
-    judged: Rows,
-    target: str,
-    settings: TrainingSettings,
-    start_from: SoftPrompt | None,
-    watcher: Watcher | None,
-) -> tuple[Fold, float]:
-    made = train(model, hard_prompt, outside, judged, target=target, settings=settings, start_from=start_from, watcher=watcher, keep="last")
+def _fold(made: SoftPrompt, rows: int, settings: TrainingSettings) -> tuple[Fold, float]:
+    """What a fold came to, and the learning rate it was trained with."""
     if made.manifest is None:
         msg = "a trained soft prompt has a manifest"
         raise InvalidSettingsError(msg)
     scores, training = made.manifest.scores, made.manifest.training
+    if training["steps_done"] != settings.max_steps:
+        raise KeyboardInterrupt
     best, rate = training["best_step"], training["learning_rate"]
     fold = Fold(
-        rows=len(judged),
+        rows=rows,
         loss=scores["validation_loss"],
         exact_match=scores["validation_exact_match"],
         initial_exact_match=scores["initial_validation_exact_match"],

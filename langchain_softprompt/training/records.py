@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from langchain_softprompt import __version__
-from langchain_softprompt.data import digest_rows, fill
+from langchain_softprompt.data import digest_rows, fields_of, fill, row_marks
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import choose_probes, with_probes
 from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt, TemplateMessage
+from langchain_softprompt.training.loop import Look
 from langchain_softprompt.training.runs import Run
 
 Fact = bool | int | float | str | None
@@ -31,6 +32,16 @@ class About:
     licence: str = ""
 
 
+def validation_scores(_: SoftPrompt, look: Look, first: Look) -> dict[str, float]:
+    """Loss and exact match on the validation rows, now and before the first step."""
+    return {
+        "validation_loss": look.loss,
+        "validation_exact_match": look.exact_match,
+        "initial_validation_loss": first.loss,
+        "initial_validation_exact_match": first.exact_match,
+    }
+
+
 @dataclass(slots=True)
 class Records:
     """What is written down about a soft prompt when it is done.
@@ -44,8 +55,9 @@ class Records:
         method: How it was made.
         start_from: The soft prompt it started as, if it did.
         target: The field that holds the answer, if there is one.
-        probes: Whether a few of the rows' texts are written down to notice drift by.
+        probes: Whether a few of the rows' texts are written down to notice drift by, and marks of rows to know them by.
         more: More facts of the training.
+        scores: The scores by name of a soft prompt as it is stored, from the look at it and the one before the first step.
     """
 
     model: FrozenModel
@@ -58,16 +70,11 @@ class Records:
     target: str = ""
     probes: bool = True
     more: Mapping[str, Fact] = field(default_factory=dict)
+    scores: Callable[[SoftPrompt, Look, Look], dict[str, float]] = validation_scores
 
     def finish(self, soft_prompt: SoftPrompt, run: Run) -> SoftPrompt:
         """Give a soft prompt its manifest, with scores and probes of it as it is stored."""
         look = run.stored_look(soft_prompt)
-        scores = {
-            "validation_loss": look.loss,
-            "validation_exact_match": look.exact_match,
-            "initial_validation_loss": run.state.initial[0],
-            "initial_validation_exact_match": run.state.initial[1],
-        }
         manifest = Manifest(
             description=self.about.description,
             base_model=BaseModelRecord(id=self.model.name, revision=self.model.revision, fingerprint=self.model.fingerprint),
@@ -83,12 +90,18 @@ class Records:
                 validation_rows=min(len(run.validation), run.settings.validation_rows),
                 source=self.about.source,
                 licence=self.about.licence,
+                marks=row_marks(self.rows, self._fields) if self.probes else [],
             ),
-            scores=scores if run.validation else {},
+            scores=self.scores(soft_prompt, look, Look(*run.state.initial)) if run.validation else {},
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             package_version=__version__,
         )
         return self._probed(SoftPrompt(soft_prompt.config, soft_prompt.tensors, manifest=manifest), run)
+
+    @property
+    def _fields(self) -> list[str]:
+        fields = fields_of(self.inputs, "the template")
+        return [*fields, self.target] if self.target else list(fields)
 
     def _probed(self, soft_prompt: SoftPrompt, run: Run) -> SoftPrompt:
         if not self.probes:
@@ -113,4 +126,4 @@ class Records:
         }
 
 
-__all__ = ["About", "Records"]
+__all__ = ["About", "Fact", "Records"]

@@ -52,6 +52,20 @@ class RunFolder:
         write_whole(folder.path / _SETTINGS, json.dumps(dict(settings), indent=2, ensure_ascii=False).encode() + b"\n")
         return folder
 
+    @classmethod
+    def announce(cls, path: str | Path, notes: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Write down what was asked for before any work, so that a run that is killed before its first step is known by its folder.
+
+        Raises:
+            RunFolderError: As for `create`.
+        """
+        cls.create(path, {"notes": dict(notes)}, overwrite=overwrite).close()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is more than what was asked for: a run that may be gone on with."""
+        return set(self.settings()) != {"notes"}
+
     @staticmethod
     def check_free(path: str | Path, *, overwrite: bool = False) -> None:
         """Make the folder, and see whether a run may begin in it; before the data is read, not after.
@@ -66,7 +80,7 @@ class RunFolder:
         except OSError as error:
             msg = f"output: can't make the folder {folder}: {error}. Choose another one."
             raise RunFolderError(msg) from error
-        if held and not overwrite:
+        if held and not overwrite and not _only_announced(folder, held):
             what = "a run already" if _SETTINGS in held else "other files"
             msg = f"output: {folder} holds {what}. Go on with it (--resume), replace it (--overwrite), or choose another folder."
             raise RunFolderError(msg)
@@ -158,6 +172,11 @@ class RunFolder:
         """Forget what was logged after a step: those steps will be taken again."""
         kept = [entry for entry in self.entries() if entry.get("step", 0) <= step]
         write_whole(self.path / _LOG, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept).encode())
+
+
+def _only_announced(folder: Path, held: set[str]) -> bool:
+    """Whether nothing was done there but to write down what was asked for."""
+    return held == {_SETTINGS} and not RunFolder(folder).begun
 
 
 def _short(value: object, length: int = 80) -> str:

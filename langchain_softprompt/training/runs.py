@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -159,8 +159,14 @@ class Run:
             self.folder.save_soft_prompt("best", best)
             if last is not None:
                 self.folder.save_soft_prompt("last", last)
-            run_report(best, self.folder.entries(), finished=self.state.finished).write(self.folder.path / "report.html")
+        self.write_report(best)
         return Made(best, last)
+
+    def write_report(self, best: SoftPrompt, measured: Mapping[str, float] | None = None) -> None:
+        """Write the run's page; once more where something was measured after the run."""
+        if self.folder is not None:
+            page = run_report(best, self.folder.entries(), finished=self.state.finished, measured=measured)
+            page.write(self.folder.path / "report.html")
 
     def _stored(self, learner: Learner, kind: str) -> SoftPrompt:
         load(learner, self.state, kind)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from langchain_softprompt.data import fitted
+from langchain_softprompt.data import Example, fitted
 from langchain_softprompt.errors import FrozenModelError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import TokenIds, compile_prefix, compile_segments
@@ -32,6 +32,9 @@ def new_learner(model: FrozenModel, text: Sequence[int], settings: TrainingSetti
         ModelMismatchError: It was made for another model.
     """
     _check_trainable(model, settings)
+    if start_from is not None and settings.start != TrainingSettings().start:
+        msg = f"start: {settings.start} and another soft prompt to start from exclude each other. Give one of the two."
+        raise InvalidSettingsError(msg)
     torch.manual_seed(settings.seed)
     if start_from is not None:
         return _from_soft_prompt(model, start_from, settings)
@@ -40,6 +43,21 @@ def new_learner(model: FrozenModel, text: Sequence[int], settings: TrainingSetti
         rows = model.embed(torch.tensor(ids, device=model.device))
         return EmbeddingLearner(model, rows, residual=settings.residual)
     return KeyValueLearner(model, compile_segments(model, [TokenIds(ids)]).stacked())
+
+
+def check_fits(model: FrozenModel, learner: Learner, examples: Sequence[Example]) -> None:
+    """Refuse a soft prompt that leaves too little of the model's context to its examples.
+
+    Raises:
+        InvalidSettingsError: With the longest example it is longer than the context.
+    """
+    length, longest = learner.soft_prompt().num_virtual_tokens, max(map(len, examples), default=0)
+    if model.max_positions is not None and length + longest > model.max_positions:
+        msg = (
+            f"virtual_tokens: {length} and the longest example, {longest} tokens, are more than the context of {model.name}, "
+            f"{model.max_positions}. Take fewer virtual tokens, or shorten the example."
+        )
+        raise InvalidSettingsError(msg)
 
 
 def start_ids(model: FrozenModel, text: Sequence[int], settings: TrainingSettings) -> list[int]:
@@ -93,4 +111,4 @@ def _check_trainable(model: FrozenModel, settings: TrainingSettings) -> None:
     check_one_shape(model)
 
 
-__all__ = ["new_learner", "start_ids"]
+__all__ = ["check_fits", "new_learner", "start_ids"]

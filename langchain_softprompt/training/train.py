@@ -18,10 +18,10 @@ from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.training.loop import StepReport
 from langchain_softprompt.training.objectives import Completions
-from langchain_softprompt.training.records import About, Records
+from langchain_softprompt.training.records import About, Fact, Records
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.runs import Made, Nobody, Run, Watcher
-from langchain_softprompt.training.starts import new_learner
+from langchain_softprompt.training.starts import check_fits, new_learner
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Fact] | None = None,
     probes: bool = True,
     keep: Literal["best", "last"] = "best",
     on_step: Callable[[StepReport], None] | None = None,
@@ -71,6 +72,7 @@ def train(
             ended with, on the same machine and number of threads.
         overwrite: Replace what is in `output`.
         notes: Anything to keep with the run's settings, for instance where the data lay.
+        facts: More facts of the training for the manifest, for instance `CrossValidation.facts`, which the run's page tells.
         probes: Write three short texts of the rows into the manifest, with what the model says to them, so that whoever
             loads the soft prompt notices drift. Leave them out where nobody else may read a row.
         keep: Which soft prompt to return; a folder gets both.
@@ -90,9 +92,10 @@ def train(
     settings = settings or TrainingSettings()
     about = About(description, source, licence)
     start = partial(new_learner, model, instruction_ids(model, hard_prompt), settings, start_from=start_from)
-    start()  # Refuses what can't be trained before the data is read.
+    learner = start()  # Refuses what can't be trained before the data is read.
     examples = make_examples(model, hard_prompt, rows, target, max_tokens=settings.max_tokens, source=source or "training data")
     watched = checked_validation(model, hard_prompt, validation, target, settings)
+    check_fits(model, learner, [*examples, *watched])
     identity = run_identity(model, hard_prompt, rows, validation, target=target, settings=settings, start_from=start_from)
     folder = run_folder(output, identity, notes, resume=resume, overwrite=overwrite)
     record = Records(
@@ -105,6 +108,7 @@ def train(
         start_from=start_from,
         target=target,
         probes=probes,
+        more=facts or {},
     )
     run = Run(
         model,

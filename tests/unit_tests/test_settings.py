@@ -50,7 +50,7 @@ _BOUNDS: dict[tuple[type, str], tuple[list[Any], list[Any]]] = {
     (TrainingSettings, "evaluate_every"): _AT_LEAST_1_OR_NONE,
     (TrainingSettings, "validation_rows"): _AT_LEAST_1,
     (TrainingSettings, "max_tokens"): _AT_LEAST_1,
-    (TrainingSettings, "seed"): ([0, 2**70], [-1, *_NO_INTEGER]),
+    (TrainingSettings, "seed"): ([0, 2**63 - 1], [-1, 2**63, *_NO_INTEGER]),
 }
 _ALLOWED = [(kind, name, value) for (kind, name), (allowed, _) in _BOUNDS.items() for value in allowed]
 _REFUSED = [(kind, name, value) for (kind, name), (_, refused) in _BOUNDS.items() for value in refused]

@@ -71,6 +71,8 @@ def test_people_read_a_table_and_sentences_on_stderr_and_stdout_stays_empty(mode
     for words in (
         "8 rows of rows.jsonl, 3 arms",
         "accuracy",
+        "one of the labels",
+        "free answers",
         "perplexity",
         "hard prompt",
         "one: With the soft prompt off, the model's logits",
@@ -258,7 +260,7 @@ def test_few_rows_it_was_trained_on_are_judged_by_folds_trained_as_it_was(model:
     result = CliRunner().invoke(app, chosen)
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert _names(found) == ["trained, 5 folds", "hard prompt"]  # it started as that
+    assert _names(found) == ["trained, 5 folds", "hard prompt", "hard prompt + 5 examples"]  # it started as the hard prompt
     assert found["left_out"]["trained"] == "it was trained on these rows; its folds stand for it"
     assert found["settings"]["folds"] == 5
     frozen = FrozenModel.load(model, dtype="float32", device="cpu")
@@ -276,7 +278,7 @@ def test_folds_on_other_rows_stand_beside_the_soft_prompt_itself(model: Path, tr
 def test_rows_it_was_trained_on_without_folds_come_with_a_warning(model: Path, trained: Path) -> None:
     result = CliRunner().invoke(app, _arguments(model, "--folds", "0", "--no-baseline", soft=("prompts/trained",), data="learned.jsonl"))
     assert result.exit_code == 0
-    assert "trained was trained on these very rows: its scores say nothing about new ones." in result.stderr
+    assert "All of the rows that trained was trained on are among these: its scores say little about new ones." in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,14 @@ def test_the_help_names_every_option_and_imports_no_torch() -> None:
     other = {"input_field": "--input", "other_model": "--allow-other-model", "soft_prompt": "soft_prompt"}
     for name in python_inspect.signature(inspect).parameters:
         assert other.get(name, f"--{name.replace('_', '-')}") in done.stdout.lower()
+
+
+def test_a_strangers_words_do_not_steer_the_terminal(model: Path, folder: Path) -> None:
+    """Control characters of a manifest are shown as pictures of themselves."""
+    frozen = FrozenModel.load(model, dtype="float32", device="cpu")
+    told = about(frozen).model_copy(update={"description": "\x1b[2J\x1b[31mred\x07\x9b1m"})
+    random_key_values(frozen, manifest=told).save(folder / "hostile")
+    result = CliRunner().invoke(app, _arguments(model, "--quick", soft_prompt="hostile"), env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.stderr
+    assert "␛[2J␛[31mred" in result.stderr
+    assert not {"\x1b", "\x07", "\x9b"} & set(result.stderr + result.stdout)

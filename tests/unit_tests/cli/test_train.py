@@ -240,3 +240,110 @@ def test_five_folds_are_the_default_under_two_hundred_rows_without_validation_ro
     assert "5 folds: each judged" in CliRunner().invoke(app, arguments).stderr
     arguments = [*arguments, "--overwrite", "--validation", "watched.csv"]
     assert "folds" not in CliRunner().invoke(app, arguments).stderr
+
+
+class _Killed(BaseException):
+    """Nothing catches it, so that nothing is tidied up."""
+
+
+def _die_at(monkeypatch: pytest.MonkeyPatch, moment: int, error: type[BaseException]) -> None:
+    """At the so manieth step of any run."""
+    from langchain_softprompt.training import loop
+
+    made, left = loop.StepReport, [moment]
+
+    def report(**values: Any) -> loop.StepReport:
+        left[0] -= 1
+        if left[0] == 0:
+            raise error
+        return made(**values)
+
+    monkeypatch.setattr(loop, "StepReport", report)
+
+
+def _stored(folder: str) -> str:
+    return SoftPrompt.load(Path(folder).resolve()).content_hash
+
+
+@pytest.mark.parametrize("moment", [1, 6, 14], ids=["first fold", "second fold", "after the folds"])
+def test_a_run_killed_in_its_folds_goes_on_to_the_same_tensors(
+    model: Path, files: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    arguments = [*_arguments(model), "--folds", "3"]
+    assert CliRunner().invoke(app, [*arguments, "--output", "whole"]).exit_code == 0
+    with monkeypatch.context() as patched:
+        _die_at(patched, moment, _Killed)
+        with pytest.raises(_Killed):
+            CliRunner().invoke(app, arguments)
+    resumed = CliRunner().invoke(app, ["train", "--resume", "--output", "out"])
+    assert resumed.exit_code == 0, resumed.stderr
+    assert _stored("out") == _stored("whole")
+    assert not (files / "out" / "folds").exists()
+    facts = SoftPrompt.load(files / "out").manifest
+    whole = SoftPrompt.load(files / "whole").manifest
+    assert facts is not None
+    assert whole is not None
+    assert facts.training["folds"] == 3
+    assert facts.training["folds_exact_match"] == whole.training["folds_exact_match"]
+
+
+def test_ctrl_c_in_the_folds_stops_the_run_and_says_how_to_go_on(model: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        _die_at(patched, 6, KeyboardInterrupt)
+        stopped = CliRunner().invoke(app, [*_arguments(model), "--folds", "3"])
+    assert stopped.exit_code == 130, stopped.stderr
+    assert "Stopped. Go on with it: langchain-softprompt train --resume --output out" in stopped.stderr
+    assert "Expect about" not in stopped.stderr
+    assert "Expect about" in CliRunner().invoke(app, ["train", "--resume", "--output", "out"]).stderr
+
+
+def test_a_run_killed_before_its_first_step_is_known_by_its_folder_and_may_be_begun_anew(
+    model: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise _Killed
+
+    for name, again in (("one", ["train", "--resume"]), ("two", _arguments(model))):
+        with monkeypatch.context() as patched:
+            patched.setattr(FrozenModel, "load", dies)
+            with pytest.raises(_Killed):
+                CliRunner().invoke(app, [*_arguments(model), "--output", name])
+        done = CliRunner().invoke(app, [*again, "--output", name])
+        assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--folds", "1"), "folds: expected 2 or more, or 0 for none, found 1."),
+        (("--seed", "99999999999999999999"), "seed: expected an integer from 0 to 2**63 - 1"),
+        (("--virtual-tokens", "2040"), "virtual_tokens: 2040 and the longest example"),
+        (("--start", "vocabulary", "--start-from", "first"), "start: vocabulary and another soft prompt to start from exclude each other"),
+        (("--input", "text"), "names its fields itself: leave the input field 'text' out"),
+    ],
+)
+def test_what_can_not_be_is_said_before_any_step(
+    model: Path, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], words: str
+) -> None:
+    assert CliRunner().invoke(app, [*_arguments(model), "--output", "first"]).exit_code == 0
+    assert _main(monkeypatch, *_arguments(model), *more) == 1
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_is_a_start_by_its_bare_name_and_a_model_may_lie_a_way_up(
+    model: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CliRunner().invoke(app, [*_arguments(model), "--output", "first"]).exit_code == 0
+    (files / "within").mkdir()
+    monkeypatch.chdir(files / "within")
+    way_up = Path("..") / ".." / model.relative_to(files.parent)
+    arguments = [*_arguments(way_up, data="../rows.jsonl", template="../homes.json"), "--start-from", "first"]
+    (files / "first").rename(files / "within" / "first")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_run_of_another_command_is_not_gone_on_with(model: Path, files: Path) -> None:
+    assert CliRunner().invoke(app, _arguments(model)).exit_code == 0
+    other = CliRunner().invoke(app, ["distill", "--resume", "--output", "out"])
+    assert "Go on with it with langchain-softprompt train --resume" in str(other.exception)

@@ -6,14 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from langchain_softprompt.data import HardPrompt, instruction_ids
+from langchain_softprompt.data import HardPrompt, instruction_ids, mark_of, row_marks
 from langchain_softprompt.errors import TrainingDataError
-from langchain_softprompt.evaluation import EvaluationOptions, baselines, evaluate, hard_prompt_arm, initialisation_arm, soft_prompt_arm
+from langchain_softprompt.evaluation import (
+    EvaluationOptions,
+    baselines,
+    evaluate,
+    folded_few_shot_arm,
+    hard_prompt_arm,
+    initialisation_arm,
+    soft_prompt_arm,
+)
 from langchain_softprompt.evaluation.arms import Arm
+from langchain_softprompt.evaluation.training_rows import MOSTLY, share_of_training_rows
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import compile_prefix
 from langchain_softprompt.settings import TrainingSettings
+from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt.manifest import MOST_MARKS
 from langchain_softprompt.training import train
 from tests.tiny import WITH_DEFAULT_SYSTEM, WITHOUT_SYSTEM_ROLE, frozen, tokenizer_with
 from tests.unit_tests.evaluation.judging import INSTRUCTIONS, PROMPT, ROWS, TRAIN, model, soft_prompt
@@ -66,8 +79,6 @@ def test_a_run_folder_keeps_the_start_and_it_is_found_beside_the_best(tmp_path: 
     on = model()
     settings = TrainingSettings(max_steps=3, batch_size=2, learning_rate=0.01, method="prompt-tuning", start="vocabulary", virtual_tokens=6)
     train(on, PROMPT, TRAIN, ROWS, target="label", settings=settings, output=tmp_path / "run")
-    from langchain_softprompt.soft_prompt import SoftPrompt
-
     arm = soft_prompt_arm(SoftPrompt.load(tmp_path / "run" / "best"), name="best")
     start = initialisation_arm(on, arm, PROMPT)
     assert isinstance(start, Arm)
@@ -158,3 +169,78 @@ def test_messages_of_a_strangers_manifest_may_ask_for_plain_fields_only(template
     hostile = soft_prompt(model(), input_messages=[{"role": "human", "template": template}])
     with pytest.raises(TrainingDataError, match=r"soft-0: .*(plain field name|no f-string template)"):
         soft_prompt_arm(hostile)
+
+
+def test_a_start_does_not_expect_the_words_of_what_was_trained(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """The probes of a trained soft prompt are its own: its start, when it is used, is not called drifted by them."""
+    on = model()
+    settings = TrainingSettings(max_steps=3, batch_size=2, learning_rate=0.1, start="vocabulary", virtual_tokens=6)
+    trained = train(on, PROMPT, TRAIN, ROWS, target="label", settings=settings, output=tmp_path / "run")
+    assert trained.manifest is not None
+    assert trained.manifest.probes is not None
+    start = initialisation_arm(on, soft_prompt_arm(SoftPrompt.load(tmp_path / "run"), name="best"), PROMPT)
+    assert isinstance(start, Arm)
+    assert start.soft_prompt is not None
+    assert start.soft_prompt.manifest is not None
+    assert start.soft_prompt.manifest.probes is None
+    evaluate(on, [start], ROWS, target="label", options=EvaluationOptions(knowledge=False, resamples=100))
+    assert not [warning for warning in recwarn if "recorded with" in str(warning.message)]
+
+
+def test_a_folder_that_only_happens_to_be_called_initial_is_no_start(tmp_path: Path) -> None:
+    on = model()
+    soft_prompt(on, 3).save(tmp_path / "initial")
+    for name in ("mine", "best"):
+        soft_prompt(on, 1, method="prompt-tuning").save(tmp_path / name)
+        found = initialisation_arm(on, soft_prompt_arm(SoftPrompt.load(tmp_path / name), name="one"), PROMPT)
+        assert isinstance(found, str)
+
+
+@pytest.mark.parametrize("change", ["order", "one less", "held out", "other fields"])
+def test_training_rows_are_known_again_however_they_come(change: str) -> None:
+    on = model()
+    rows = [*ROWS, *TRAIN]
+    learned, watched = (rows[2:], rows[:2]) if change == "held out" else (rows, [])
+    settings = TrainingSettings(max_steps=1, batch_size=2, learning_rate=0.1)
+    made = train(on, PROMPT, learned, watched, target="label", settings=settings)
+    asked = {
+        "order": rows[::-1],
+        "one less": rows[1:],
+        "held out": rows,
+        "other fields": [{"more": "x", **row} for row in rows],
+    }[change]
+    arm = soft_prompt_arm(made, name="made")
+    assert share_of_training_rows(arm, asked) >= MOSTLY
+    judged = evaluate(on, [arm], asked, target="label", options=EvaluationOptions(knowledge=False, resamples=100))
+    assert any("of the rows that made was trained on are among these" in note for note in judged.notes)
+    unseen = [{**row, "text": f"another {row['text']}"} for row in rows]
+    assert share_of_training_rows(arm, unseen) == 0
+
+
+@given(learned=st.sets(st.integers(0, 400), min_size=1), asked=st.sets(st.integers(0, 400)))
+def test_marks_estimate_the_share_of_training_rows(learned: set[int], asked: set[int]) -> None:
+    """All is all, none is none, and in between within what 64 draws can tell (five standard errors)."""
+    marks = row_marks([{"n": str(number)} for number in learned], ["n"])
+    known = {mark_of({"n": str(number)}, ["n"]) for number in asked}
+    share, true = sum(mark in known for mark in marks) / len(marks), len(learned & asked) / len(learned)
+    assert len(marks) == min(MOST_MARKS, len(learned))
+    if true in (0, 1):
+        assert share == true
+    assert abs(share - true) <= 5 * (true * (1 - true) / len(marks)) ** 0.5 + 1e-9
+
+
+def test_without_probes_a_manifest_keeps_no_marks_of_rows_either() -> None:
+    settings = TrainingSettings(max_steps=1, batch_size=2, learning_rate=0.1)
+    made = train(model(), PROMPT, TRAIN, [], target="label", settings=settings, probes=False)
+    assert made.manifest is not None
+    assert made.manifest.data is not None
+    assert made.manifest.data.marks == []
+
+
+def test_in_folds_examples_come_from_the_other_folds() -> None:
+    folds = [[0, 3, 6], [1, 4, 7], [2, 5]]
+    arm = folded_few_shot_arm(PROMPT, ROWS, folds, 2, target="label")
+    for part, numbers in arm.parts(len(ROWS)):
+        shown = {message["content"].removeprefix("Animal: ") for message in part.head if message["role"] == "user"}
+        assert len(shown) == 2
+        assert not shown & {ROWS[number]["text"] for number in numbers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -21,8 +22,10 @@ from langchain_softprompt.evaluation import (
     few_shot_arm,
     folded_arm,
     hard_prompt_arm,
+    initialisation_arm,
     soft_prompt_arm,
 )
+from langchain_softprompt.evaluation.arms import Arm
 from langchain_softprompt.evaluation.findings import NO_LABEL
 from langchain_softprompt.evaluation.trial import Rows
 from langchain_softprompt.frozen_model import FrozenModel
@@ -126,6 +129,56 @@ def test_each_soft_prompt_is_compared_with_each_arm_after_it_by_each_metric() ->
     for one in _judged().comparisons:
         mine, theirs = (_judged().arm(name).scores[one.metric].value for name in (one.arm, one.other))
         assert one.difference == pytest.approx(mine - theirs)
+
+
+def test_what_a_soft_prompt_started_as_is_compared_with_it_and_its_folds_and_with_no_other_soft_prompt() -> None:
+    one, two = (soft_prompt_arm(soft_prompt(_model(), seed), name=name) for seed, name in ((1, "one"), (2, "two")))
+    numbers = list(range(len(ROWS)))
+    folds = replace(folded_arm([(soft_prompt(_model(), 3), numbers)], name="one, folds"), origin="one")
+    starts = [initialisation_arm(_model(), arm, PROMPT, name=f"initialisation of {arm.name}") for arm in (one, two)]
+    arms = [arm for arm in (one, folds, two, *starts, hard_prompt_arm(PROMPT)) if isinstance(arm, Arm)]
+    judged = evaluate(_model(), arms, ROWS, target="label", metrics=["exact_match"], options=QUICK)
+    pairs = [(each.arm, each.other) for each in judged.comparisons]
+    assert [pair for pair in pairs if pair[1].startswith("initialisation")] == [
+        ("one", "initialisation of one"),
+        ("one, folds", "initialisation of one"),
+        ("two", "initialisation of two"),
+    ]
+    assert [pair for pair in pairs if not pair[1].startswith("initialisation")] == [
+        ("one", "one, folds"),
+        ("one", "two"),
+        ("one", "hard prompt"),
+        ("one, folds", "two"),
+        ("one, folds", "hard prompt"),
+        ("two", "hard prompt"),
+    ]
+
+
+def test_a_score_that_needs_answers_held_to_the_labels_is_told_and_only_where_both_kinds_were_given() -> None:
+    scores = _judged().arm("one").scores
+    assert (scores["exact_match"].value, scores["accuracy"].value) == (0, pytest.approx(0.375))
+    note = "one: its free answers are right in 0.0 %: the accuracy of 37.5 % needs answers held to the labels."
+    assert note in _judged().notes
+    assert not any(note.startswith("hard prompt") for note in _judged().notes)
+    arms = [soft_prompt_arm(soft_prompt(_model(), 1), name="one")]
+    for metrics in (["accuracy"], ["exact_match", "accuracy"]):
+        judged = evaluate(_model(), arms, ROWS, target="label", metrics=metrics, options=QUICK)
+        assert not any("held to the labels" in note for note in judged.notes)
+
+
+def test_few_rows_come_with_the_names_of_the_metrics_whose_intervals_are_too_narrow() -> None:
+    note = "8 rows are few: mind the intervals, and be slow to believe small differences."
+    assert f"{note} The intervals of macro_f1 and perplexity are too narrow for so few." in _judged().notes
+    judged = evaluate(_model(), [hard_prompt_arm(PROMPT)], ROWS, target="label", metrics=["accuracy"], options=QUICK)
+    assert note in judged.notes
+
+
+def test_no_row_with_full_score_is_among_the_worst_cases() -> None:
+    arms = [soft_prompt_arm(soft_prompt(_model(), 1), name="one")]
+    judged = evaluate(_model(), arms, ROWS, target="label", options=EvaluationOptions(resamples=100, worst=8, knowledge=False))
+    wrong = [number for number, (answer, row) in enumerate(zip(_by_hand(1), ROWS, strict=True), start=1) if answer != row["label"]]
+    assert sorted(case.row for case in judged.worst) == wrong
+    assert 0 < len(wrong) < len(ROWS)
 
 
 def test_worst_cases_are_the_wrong_rows_the_least_likely_first() -> None:

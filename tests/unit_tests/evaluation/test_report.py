@@ -113,6 +113,24 @@ def test_many_labels_get_their_most_frequent_mistakes_instead_of_a_picture() -> 
     assert judged.confusions[0].mistakes(1)[0][0] in html
 
 
+def test_where_all_rows_are_right_it_says_so_instead_of_listing_some_as_the_worst() -> None:
+    on = model()
+    rows = [{"text": row["text"], "label": "farm"} for row in ROWS]
+    arms = [soft_prompt_arm(soft_prompt(on, seed), name=name) for seed, name in ((1, "one"), (2, "two"))]
+    judged = evaluate(on, arms, rows, target="label", labels=["farm"], options=EvaluationOptions(resamples=100))
+    assert judged.worst == ()
+    text = " ".join(_read(judged).text)
+    for name in ("one", "two"):
+        assert f"{name}: all rows are right, by accuracy." in text
+    assert "worst rows" not in text
+
+
+def test_its_table_of_scores_says_which_answers_each_metric_was_measured_on() -> None:
+    text = " ".join(_read(_judged()).text)
+    for column in ("accuracy (one of the labels)", "exact_match (free answers)", "perplexity (wanted answer)"):
+        assert column in text
+
+
 def test_a_single_arm_without_anything_else_is_still_a_report() -> None:
     on = model()
     judged = evaluate(on, [hard_prompt_arm(PROMPT)], ROWS, target="label", metrics=["perplexity"], options=EvaluationOptions(resamples=100))

@@ -52,9 +52,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= sum(covered) / len(covered) <= 0.99
 
 
-@pytest.mark.parametrize("text", ["1" * 20, "0" * 7])
-def test_rows_that_are_all_right_or_all_wrong_get_the_exact_interval_not_certainty(text: str) -> None:
-    interval = interval_of(_binary(text), share=True)
+@pytest.mark.parametrize("text", ["1" * 20, "0" * 7, "1", "11101"])
+def test_right_or_wrong_rows_get_the_exact_interval_not_certainty(text: str) -> None:
+    interval = interval_of(_binary(text))
     exact = stats.binomtest(text.count("1"), len(text)).proportion_ci(0.95, method="exact")
     assert (interval.low, interval.high) == pytest.approx((exact.low, exact.high))
     assert interval.high > interval.low
@@ -83,6 +83,48 @@ def test_right_or_wrong_is_tested_by_mcnemars_exact_test(marks: list[tuple[str, 
     assert difference.test == "McNemar"
     assert difference.p_value == pytest.approx(_mcnemar_by_hand(one, other))
     assert difference.value == pytest.approx((one.count("1") - other.count("1")) / len(one))
+
+
+_MARKS = st.text("01", min_size=1, max_size=40)
+
+
+@settings(deadline=None)
+@given(rows=st.lists(st.tuples(st.sampled_from("01"), st.sampled_from("01")), min_size=1, max_size=40))
+def test_the_interval_of_a_right_or_wrong_difference_is_never_certain_and_says_what_the_p_value_says(rows: list[tuple[str, str]]) -> None:
+    one, other = (_binary("".join(marks)) for marks in zip(*rows, strict=True))
+    difference = difference_of(one, other, share=True)
+    low, high = difference.interval.low, difference.interval.high
+    assert -1 <= low <= difference.value <= high <= 1
+    assert high - low > 1 / len(rows)
+    assert (0 in difference.interval) is (difference.p_value >= 0.05)
+
+
+@settings(deadline=None)
+@given(one=_MARKS, other=_MARKS)
+def test_the_interval_of_a_right_or_wrong_gap_is_never_certain(one: str, other: str) -> None:
+    gap, interval = gap_of(_binary(one), _binary(other), share=True)
+    assert -1 <= interval.low <= gap <= interval.high <= 1
+    assert interval.high - interval.low > 1 / max(len(one), len(other))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=25))
+def test_other_shares_are_never_certain_either_and_their_intervals_say_what_the_p_values_say(rows: list[tuple[str, str, str]]) -> None:
+    one, other = (_f1([(wanted, answers[arm]) for wanted, *answers in rows]) for arm in (0, 1))
+    difference = difference_of(one, other, share=True, resamples=200)
+    assert -1 <= difference.interval.low < difference.interval.high <= 1
+    if difference.p_value >= 0.05:
+        assert 0 in difference.interval
+    gap, interval = gap_of(one, other, share=True, resamples=200)
+    assert gap == pytest.approx(difference.value)
+    assert -1 <= interval.low < interval.high <= 1
+
+
+def test_one_row_tells_next_to_nothing() -> None:
+    difference = difference_of(_binary("1"), _binary("0"))
+    assert (difference.p_value, difference.interval) == (1, Interval(pytest.approx(-0.95), 1))
+    assert difference_of(_f1([("a", "a")]), _f1([("a", "b")]), share=True).interval == Interval(pytest.approx(-0.95), 1)
+    assert gap_of(_binary("1"), _binary("1"))[1] == Interval(pytest.approx(-0.7935, abs=1e-4), pytest.approx(0.7935, abs=1e-4))
 
 
 def test_other_metrics_are_tested_by_swapping_rows_as_trying_all_swaps_does() -> None:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from langchain_softprompt.evaluation.statistics import Difference, Interval
-from langchain_softprompt.evaluation.words import compare, judge_gap, judge_knowledge, list_words, spell, spell_interval, spell_p
+from langchain_softprompt.evaluation.words import (
+    compare,
+    judge_free_answers,
+    judge_gap,
+    judge_knowledge,
+    list_words,
+    spell,
+    spell_interval,
+    spell_p,
+)
 
 
 def _compared(value: float, p_value: float, *, higher_is_better: bool = True, scale: str = "share") -> tuple[bool | None, str]:
@@ -51,11 +62,48 @@ def test_nothing_is_said_where_there_is_no_value() -> None:
     ],
 )
 def test_over_fitting_is_told_in_plain_words(train: float, new: float, interval: tuple[float, float], level: str, words: str) -> None:
-    told, verdict = judge_gap(train, new, train - new, Interval(*interval), "accuracy", "share")
+    told, verdict = judge_gap(train, new, train - new, Interval(*interval), "accuracy", "share", rows=60)
     assert told == level
     assert verdict.startswith(words)
     if level == "bad":
         assert verdict.endswith("Get more rows, fewer steps or fewer virtual tokens.")
+
+
+@pytest.mark.parametrize("scale", ["share", "number"])
+@given(rows=st.integers(1, 19), train=st.floats(0.06, 1), new=st.floats(0, 1), ends=st.tuples(st.floats(-1, 1), st.floats(-1, 1)))
+def test_few_rows_never_rule_over_fitting_out(scale: str, rows: int, train: float, new: float, ends: tuple[float, float]) -> None:
+    told, verdict = judge_gap(train, new, train - new, Interval(min(ends), max(ends)), "metric", scale, rows=rows)  # type: ignore[arg-type]
+    assert told != "good"
+    if min(ends) <= 0 or scale == "number":
+        assert verdict.startswith(
+            f"Over-fitting is neither shown nor ruled out by so few rows ({rows} on one side, and it takes at least 20)"
+        )
+
+
+def test_intervals_from_few_rows_that_are_resampled_are_called_too_narrow() -> None:
+    def told(test: str, rows: int) -> str:
+        difference = Difference(0.3, Interval(0.2, 0.4), 0.01, test)
+        return compare("A", "B", "chrf", (0.5, 0.2), difference, scale="share", higher_is_better=True, rows=rows)[1]
+
+    assert told("randomisation", 19).endswith("An interval from 19 rows is narrower than it should be.")
+    assert told("randomisation", 20) == told("McNemar", 19) == told("McNemar", 20)
+
+
+def test_one_row_is_spoken_of_as_one() -> None:
+    difference = Difference(1.0, Interval(-0.95, 1.0), 1.0, "randomisation")
+    _, verdict = compare("A", "B", "chrf", (1.0, 0.0), difference, scale="share", higher_is_better=True, rows=1)
+    assert verdict.startswith("This 1 row does not show that A and B differ: ")
+    assert verdict.endswith("An interval from 1 row is narrower than it should be.")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "free", "told"), [(0.9, 0.0, True), (0.9, 0.44, True), (0.9, 0.5, False), (0.0, 0.0, False), (0.9, math.nan, False)]
+)
+def test_scores_that_need_answers_held_to_the_labels_are_told(*, chosen: float, free: float, told: bool) -> None:
+    sentence = judge_free_answers("mood", "accuracy", chosen, free)
+    assert bool(sentence) is told
+    if free == 0 and told:
+        assert sentence == "mood: its free answers are right in 0.0 %: the accuracy of 90.0 % needs answers held to the labels."
 
 
 @pytest.mark.parametrize(

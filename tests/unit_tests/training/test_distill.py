@@ -179,6 +179,8 @@ def test_the_command_distils_scores_and_goes_on(tmp_path: Path, monkeypatch: pyt
     again = CliRunner().invoke(app, ["distill", "--resume", "--output", "out"])
     assert again.exit_code == 0, again.stderr
     assert "virtual tokens for a prompt of" in again.stderr
+    assert "On 3 rows with answers, exact match" in again.stderr, "what was asked for at first is scored again"
+    assert "On 3 rows with answers the long prompt is exactly right" in Path("out/report.html").read_text("utf-8")
     refused = CliRunner().invoke(app, ["distill", "--resume", "--output", "out", "--steps", "9"])
     assert "leave --steps out" in str(refused.exception)
     scored_again = CliRunner().invoke(app, ["distill", "--resume", "--output", "out", *scored, "--json"])

@@ -1,0 +1,20 @@
+"""Soft prompts as a command line names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_softprompt.soft_prompt import SoftPrompt
+
+
+def load_soft_prompt(source: str, *, task: str | None = None) -> SoftPrompt:
+    """Load a folder of that name where there is one, as a shell would complete it; else a reference as everywhere."""
+    from langchain_softprompt.soft_prompt import SoftPrompt
+
+    named = Path(source) if Path(source).expanduser().is_dir() else source
+    return SoftPrompt.load(named, task=int(task) if task is not None and task.isdecimal() else task)
+
+
+__all__ = ["load_soft_prompt"]
