@@ -70,7 +70,7 @@ TASKS = {
             500,
             64,
         ),
-        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 90.0}, 700, 48),
+        Task("disfl_qa", "text", "output", ("exact_match", "chrf"), {"exact_match": 0.62, "chrf": 0.90}, 700, 48),
     )
 }
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from langchain_softprompt.cli.app import app, main
 from langchain_softprompt.cli.evaluate import evaluate
+from langchain_softprompt.cli.output import people
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -65,8 +66,11 @@ def test_json_is_the_only_thing_on_stdout_and_the_target_is_the_one_it_was_train
     assert {gap["arm"] for gap in found["gaps"]} == {"one"}  # type: ignore[attr-defined, index]
 
 
-def test_people_read_a_table_and_sentences_on_stderr_and_stdout_stays_empty(model: Path, files: Path) -> None:
-    result = CliRunner().invoke(app, _arguments(model), env={"COLUMNS": "160"})
+def test_people_read_a_table_and_sentences_on_stderr_and_stdout_stays_empty(
+    model: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "width", 160)
+    result = CliRunner().invoke(app, _arguments(model))
     assert (result.exit_code, result.stdout) == (0, "")
     for words in (
         "8 rows of rows.jsonl, 3 arms",

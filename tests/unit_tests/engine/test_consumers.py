@@ -87,12 +87,15 @@ def test_an_event_loop_that_is_closed_in_the_middle_of_a_stream_is_forgotten(how
 
 async def test_a_task_that_is_cancelled_while_it_awaits_a_result_leaves_the_request_to_its_other_readers(new_engine: NewEngine) -> None:
     engine = new_engine(shared("llama"))
-    generation = engine.submit(tokens(3), settings=NEW)
-    task = asyncio.create_task(generation.wait())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    may_go_on = threading.Event()
+    with each_pass(engine, lambda _: may_go_on.wait()):
+        generation = engine.submit(tokens(3), settings=NEW)
+        task = asyncio.create_task(generation.wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_go_on.set()
     assert list((await generation.wait()).token_ids) == generate(engine.model, tokens(3), new=12)
 
 

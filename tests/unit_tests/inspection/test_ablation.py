@@ -179,7 +179,7 @@ def test_a_model_that_does_without_keys_and_values_has_tokens_averaged_only() ->
 def test_where_a_hidden_position_would_move_the_others_tokens_are_averaged_only() -> None:
     tokenizer = tiny_tokenizer()
     torch.manual_seed(0)
-    bloom = BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), hidden_size=32, n_layer=2, n_head=4))
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), hidden_size=32, n_layer=2, n_head=4, initializer_range=0.2))
     on = FrozenModel.wrap(bloom, tokenizer, name="tiny-bloom")
     soft_prompt = random_rows(on)
     found = ablate(on, soft_prompt, compile_prefix(on, soft_prompt), EXAMPLES[:1])

@@ -85,6 +85,7 @@ def test_a_model_that_does_without_keys_and_values_has_rows_alone_compared() -> 
 def test_the_start_that_a_training_run_kept_is_found_beside_the_best(model: FrozenModel, tmp_path: Path) -> None:
     random_key_values(model, seed=1).save(tmp_path / "run" / "initial")
     random_key_values(model, seed=0).save(tmp_path / "run" / "best")
+    (tmp_path / "run" / "settings.json").write_text("{}")
     for source in (tmp_path / "run" / "best", tmp_path / "run"):
         found = find_start(model, SoftPrompt.load(source))
         assert not isinstance(found, str)
