@@ -49,7 +49,17 @@ def fetch_soft_prompt(ref: SoftPromptRef) -> tuple[Path, str | None]:
 
 def _best_of_run(folder: Path) -> Path:
     best = folder / "best"
-    return best if not _is_file(folder / SOFT_PROMPT_FILES[0]) and _is_file(best / SOFT_PROMPT_FILES[0]) else folder
+    if _is_file(folder / SOFT_PROMPT_FILES[0]):
+        return folder
+    if _is_file(best / SOFT_PROMPT_FILES[0]):
+        return best
+    if _is_file(folder / "settings.json") and _is_file(folder / "log.jsonl"):
+        msg = (
+            f"{folder} is the folder of a training run that is not done, so there is no soft prompt to use in it yet. Wait for it, or go "
+            f"on with it: langchain-softprompt train --resume --output {folder}"
+        )
+        raise SoftPromptNotFoundError(msg)
+    return folder
 
 
 def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None) -> tuple[Path, str]:
