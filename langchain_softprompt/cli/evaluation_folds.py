@@ -108,7 +108,7 @@ def _fold_arm(frozen: FrozenModel, arm: Arm, judged: Rows, count: int, *, target
     from langchain_softprompt.evaluation import folded_arm
     from langchain_softprompt.training import cross_validate
 
-    manifest = _manifest(arm)
+    manifest = arm.manifest
     assert manifest is not None  # noqa: S101 - `check_folds` saw to it
     say(f"{arm.name}: training it again {count} times, each time without a part of the rows, to judge it on that part.")
     prompt = HardPrompt(tuple(manifest.hard_prompt), arm.name)
@@ -125,7 +125,7 @@ def _start(arm: Arm, init_from: SoftPrompt | None) -> SoftPrompt | None:
     """The soft prompt it started as, where it did not start from the hard prompt or the vocabulary."""
     from langchain_softprompt.evaluation.initialisation import saved_start
 
-    manifest = _manifest(arm)
+    manifest = arm.manifest
     assert manifest is not None  # noqa: S101 - as above
     if init_from is not None or not str(manifest.training.get("init", "")).startswith("soft-prompt"):
         return init_from
@@ -145,14 +145,5 @@ def _settings(manifest: Manifest) -> Any:
 
 
 def _retrainable(arm: Arm) -> bool:
-    manifest = _manifest(arm)
-    return (
-        manifest is not None
-        and bool(manifest.hard_prompt)
-        and not manifest.method.startswith("distilled")
-        and "method" in manifest.training
-    )
-
-
-def _manifest(arm: Arm) -> Manifest | None:
-    return arm.soft_prompt.manifest if arm.soft_prompt is not None else None
+    manifest = arm.manifest
+    return manifest is not None and bool(manifest.hard_prompt) and not manifest.distilled and "method" in manifest.training

@@ -70,10 +70,9 @@ def write_evaluation(
 
 def _trained_in(arm: Arm) -> Path | None:
     """Where the curves of its training lie; those of a distillation are of two quantities, which its own report keeps apart."""
-    soft_prompt = arm.soft_prompt
-    if soft_prompt is None or (soft_prompt.manifest is not None and soft_prompt.manifest.method.startswith("distilled")):
+    if arm.soft_prompt is None or (arm.manifest is not None and arm.manifest.distilled):
         return None
-    return soft_prompt.folder
+    return arm.soft_prompt.folder
 
 
 def show_evaluation(evaluation: Evaluation, below: Sequence[str], *, report: Path | None, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from langchain_softprompt.data import Example, HardPrompt, example_of, fields_of
 from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.messages import in_first_form
-from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
+from langchain_softprompt.soft_prompt import Manifest, SoftPrompt, TemplateMessage
 
 ArmKind = Literal["soft prompt", "hard prompt", "few-shot", "initialisation"]
 AnyRow = Mapping[str, str]
@@ -68,6 +68,11 @@ class Arm:
         arms = [arm for arm, _ in self.folds]
         numbers = [part for _, part in self.folds]
         return replace(self, folds=tuple(zip(arms, [*numbers[1:], *numbers[:1]], strict=True)))
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What its soft prompt says of itself, if there is one that does."""
+        return self.soft_prompt.manifest if self.soft_prompt is not None else None
 
     @property
     def fields(self) -> tuple[str, ...]:

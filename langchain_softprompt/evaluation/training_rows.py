@@ -16,7 +16,7 @@ def share_of_training_rows(arm: Arm, rows: Sequence[Mapping[str, str]]) -> float
     Returns:
         A share, estimated from at most 64 marks; 0 where the manifest tells nothing.
     """
-    manifest = arm.soft_prompt.manifest if arm.soft_prompt is not None else None
+    manifest = arm.manifest
     if manifest is None or manifest.data is None:
         return 0.0
     target = manifest.training.get("target")

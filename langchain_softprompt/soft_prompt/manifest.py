@@ -210,6 +210,11 @@ class Manifest(_Record):
     package_version: _Short = ""
     tensors_sha256: _Hash | None = None
 
+    @property
+    def distilled(self) -> bool:
+        """Whether it learned from the words of a long prompt, not from wanted answers."""
+        return self.method.startswith("distilled")
+
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:
         """Check the content of ``soft_prompt.json``.

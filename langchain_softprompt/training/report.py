@@ -47,7 +47,7 @@ def run_report(soft_prompt: SoftPrompt, log: Log, *, finished: str, measured: Ma
 
 
 def _is_distilled(soft_prompt: SoftPrompt) -> bool:
-    return soft_prompt.manifest is not None and soft_prompt.manifest.method.startswith("distilled")
+    return soft_prompt.manifest is not None and soft_prompt.manifest.distilled
 
 
 def _summary(training: Mapping[str, Any], scores: Mapping[str, float]) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from langchain_softprompt.evaluation import EvaluationOptions, evaluate, soft_pr
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.training import train
+from tests.unit_tests.training.stopping import kill_once_there
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).parents[2] / "benchmarks"
@@ -41,12 +40,8 @@ def test_a_killed_run_ends_with_the_same_tensors_bit_for_bit(tmp_path: Path, dty
         subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
 
     run(*new, "--output", "whole")
-    with subprocess.Popen([*command, *new, "--output", "killed"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as running:
-        state, until = tmp_path / "killed" / "state.safetensors", time.monotonic() + 300
-        while not state.exists() and running.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
-        running.send_signal(signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL, "it must be killed before it is done"
+    state = tmp_path / "killed" / "state.safetensors"
+    kill_once_there(state, [*command, *new, "--output", "killed"], cwd=tmp_path, environment=environment, seconds=300)
     run("--resume", "--output", "killed")
     for name in ("best", "last"):
         whole, killed = (load_file(tmp_path / folder / name / "adapter_model.safetensors") for folder in ("whole", "killed"))

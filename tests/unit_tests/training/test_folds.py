@@ -11,34 +11,13 @@ from hypothesis import strategies as st
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.testing import tiny_model
-from langchain_softprompt.training import CrossValidation, Nobody, StepReport, cross_validate
+from langchain_softprompt.training import CrossValidation, Nobody, cross_validate
 from tests.unit_tests.training.learning import PROMPT, ROWS, VALIDATION
+from tests.unit_tests.training.stopping import Killed, Stopper
 
 _ROWS = [*ROWS, *VALIDATION]
 _SETTINGS = TrainingSettings(max_steps=4, batch_size=3, save_every=2, evaluate_every=2)
 _WORDS = 3 + 3 * 4  # Three rates tried in the first fold, four steps in each of three.
-
-
-class Killed(BaseException):
-    """Nothing catches it, so that nothing is tidied up."""
-
-
-class _Stopper(Nobody):
-    """Raises after so many words said to it."""
-
-    def __init__(self, after: int, error: type[BaseException]) -> None:
-        self.left, self.error = after, error
-
-    def on_rate(self, rate: float, loss: float) -> None:
-        self._count()
-
-    def on_step(self, report: StepReport) -> None:
-        self._count()
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +47,7 @@ def test_killed_at_any_moments_it_ends_with_the_same_folds(
     folder = tmp_path_factory.mktemp("folds")
     for moment in moments:
         try:
-            _validate(model, folder, resume=True, watcher=_Stopper(moment, Killed))
+            _validate(model, folder, resume=True, watcher=Stopper(moment, Killed))
         except Killed:
             continue
     _same(_validate(model, folder, resume=True), whole)
@@ -77,10 +56,10 @@ def test_killed_at_any_moments_it_ends_with_the_same_folds(
 @pytest.mark.parametrize("moment", [4, 6, 9, _WORDS - 2])
 def test_ctrl_c_in_a_fold_ends_it_all_and_resume_goes_on(model: FrozenModel, whole: CrossValidation, tmp_path: Path, moment: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _validate(model, tmp_path, watcher=_Stopper(moment, KeyboardInterrupt))
+        _validate(model, tmp_path, watcher=Stopper(moment, KeyboardInterrupt))
     _same(_validate(model, tmp_path, resume=True), whole)
 
 
 def test_ctrl_c_without_a_folder_is_no_result_either(model: FrozenModel) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _validate(model, None, watcher=_Stopper(6, KeyboardInterrupt))
+        _validate(model, None, watcher=Stopper(6, KeyboardInterrupt))

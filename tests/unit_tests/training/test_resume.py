@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,30 +22,9 @@ from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.testing import save_tiny_model, tiny_model
 from langchain_softprompt.training import Nobody, RunFolder, StepReport, train
 from tests.unit_tests.training.learning import INSTRUCTIONS, PROMPT, ROWS, VALIDATION
+from tests.unit_tests.training.stopping import Killed, Stopper, kill_once_there
 
 _SETTINGS = TrainingSettings(max_steps=9, batch_size=2, evaluate_every=2, save_every=3, seed=4)
-
-
-class Killed(BaseException):
-    """Nothing catches it, so that nothing is tidied up."""
-
-
-class _Killer(Nobody):
-    """Kills the run at a moment: after so many words said to it."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def on_rate(self, rate: float, loss: float) -> None:
-        self._count()
-
-    def on_step(self, report: StepReport) -> None:
-        self._count()
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +70,7 @@ def test_killed_at_any_moments_it_ends_with_the_same_tensors(
     folder = tmp_path_factory.mktemp("killed") / "run"
     for number, moment in enumerate(moments):
         try:
-            _train(model, folder, resume=number > 0, watcher=_Killer(moment))
+            _train(model, folder, resume=number > 0, watcher=Stopper(moment))
         except Killed:
             continue
     _train(model, folder, resume=True)
@@ -105,7 +82,7 @@ def test_every_method_can_be_gone_on_with(model: FrozenModel, tmp_path: Path, me
     residual = method == "prompt-tuning"
     _train(model, tmp_path / "whole", method=method, residual=residual)
     with pytest.raises(Killed):
-        _train(model, tmp_path / "killed", method=method, residual=residual, watcher=_Killer(8))
+        _train(model, tmp_path / "killed", method=method, residual=residual, watcher=Stopper(8))
     _train(model, tmp_path / "killed", method=method, residual=residual, resume=True)
     _same(tmp_path / "killed", tmp_path / "whole")
 
@@ -124,7 +101,7 @@ def test_killed_while_its_soft_prompts_are_written_it_writes_them_again(model: F
 def test_a_torn_last_line_of_the_log_and_a_torn_new_state_are_nothing(model: FrozenModel, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Killed):
-        _train(model, folder, watcher=_Killer(9))
+        _train(model, folder, watcher=Stopper(9))
     with (folder / "log.jsonl").open("a") as log:
         log.write('{"step": 7, "los')
     (folder / ".state.safetensors.new").write_bytes(b"half a st")
@@ -238,11 +215,7 @@ def test_the_command_killed_for_real_goes_on_with_the_folder_alone(tmp_path: Pat
     new += ["--batch-size", "4", "--learning-rate", "0.02", "--evaluate-every", "40"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, *new, "--output", "whole"], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    with subprocess.Popen([*command, *new, "--output", "killed"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as running:
-        state, until = tmp_path / "killed" / "state.safetensors", time.monotonic() + 120
-        while not state.exists() and running.poll() is None and time.monotonic() < until:
-            time.sleep(0.005)
-        running.send_signal(signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL, "it must be killed before it is done"
+    state = tmp_path / "killed" / "state.safetensors"
+    kill_once_there(state, [*command, *new, "--output", "killed"], cwd=tmp_path, environment=environment, seconds=120)
     subprocess.run([*command, "--resume", "--output", "killed"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     _same(tmp_path / "killed", tmp_path / "whole")
