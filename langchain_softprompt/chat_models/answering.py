@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
     from langchain_softprompt.chat_models.ports import EnginePort, ResultPort
+    from langchain_softprompt.sampling import Constraint
     from langchain_softprompt.settings import GenerationSettings
     from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -33,6 +34,7 @@ class Call:
     stop: tuple[str, ...]
     timeout: float | None
     allow_other_model: bool
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,11 @@ class Answering:
         self.ending: Ending | None = None
         with in_langchain_family():
             self._generation = call.engine.submit(
-                call.token_ids, soft_prompt=call.soft_prompt, settings=call.settings, allow_other_model=call.allow_other_model
+                call.token_ids,
+                soft_prompt=call.soft_prompt,
+                settings=call.settings,
+                allow_other_model=call.allow_other_model,
+                constraint=call.constraint,
             )
         watch(self._generation)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from langchain_softprompt.sampling import Constraint
     from langchain_softprompt.settings import GenerationSettings
     from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -93,6 +94,7 @@ class EnginePort(Protocol):
         soft_prompt: SoftPrompt | None = None,
         settings: GenerationSettings | None = None,
         allow_other_model: bool = False,
+        constraint: Constraint | None = None,
     ) -> GenerationPort:
         """Start a request; returns at once."""
         ...

@@ -15,6 +15,7 @@ from langchain_softprompt.settings import EngineLimits, GenerationSettings
 from langchain_softprompt.testing.tiny import tiny_tokenizer
 
 if TYPE_CHECKING:
+    from langchain_softprompt.sampling import Constraint
     from langchain_softprompt.soft_prompt import SoftPrompt
 
 
@@ -28,6 +29,7 @@ class FakeRequest:
         soft_prompt: The soft prompt; ``None`` for the bare model.
         settings: How to generate.
         generation: The handle the caller got; its ``cancelled`` tells whether the caller gave up.
+        constraint: What the answer was to be held to; the script is not held to it.
     """
 
     prompt: str
@@ -35,6 +37,7 @@ class FakeRequest:
     soft_prompt: SoftPrompt | None
     settings: GenerationSettings
     generation: FakeGeneration
+    constraint: Constraint | None = None
 
 
 Answer = str | Exception
@@ -75,6 +78,7 @@ class FakeEngine:
         soft_prompt: SoftPrompt | None = None,
         settings: GenerationSettings | None = None,
         allow_other_model: bool = False,
+        constraint: Constraint | None = None,
     ) -> FakeGeneration:
         """Take a request and have its answer ready.
 
@@ -89,7 +93,7 @@ class FakeEngine:
             raise ContextLengthError(msg)
         generation = FakeGeneration(len(token_ids), virtual_tokens)
         prompt = self.model.tokenizer.decode(list(token_ids), skip_special_tokens=False)
-        request = FakeRequest(prompt, tuple(token_ids), soft_prompt, settings, generation)
+        request = FakeRequest(prompt, tuple(token_ids), soft_prompt, settings, generation, constraint)
         self.requests.append(request)
         answer = self._answer(request)
         if isinstance(answer, Exception):
