@@ -5,6 +5,7 @@ The whole tree::
     SoftPromptError
     ├── InvalidReferenceError        a soft-prompt or model reference that can't be read
     ├── InvalidSettingsError         a setting outside its allowed range
+    ├── SoftPromptChoiceError        which soft prompt is meant can't be told: none is named, or two are
     ├── SoftPromptNotFoundError      no such folder, repository, revision or subfolder
     ├── InvalidSoftPromptError       a folder that is not a well-formed soft prompt
     │   ├── UnsupportedSoftPromptError   a PEFT type or task type that is no static prefix
@@ -40,6 +41,10 @@ class InvalidReferenceError(SoftPromptError, ValueError):
 
 class InvalidSettingsError(SoftPromptError, ValueError):
     """A setting outside its allowed range."""
+
+
+class SoftPromptChoiceError(SoftPromptError, ValueError):
+    """Which soft prompt is meant can't be told: none is named, or two are."""
 
 
 class SoftPromptNotFoundError(SoftPromptError, FileNotFoundError):

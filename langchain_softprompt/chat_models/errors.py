@@ -9,6 +9,7 @@ SoftPromptError                    also raised as LangChain's
 ├── ChatTemplateError              ModelInvalidRequestError
 ├── InvalidReferenceError          ModelInvalidRequestError
 ├── InvalidSettingsError           ModelInvalidRequestError
+├── SoftPromptChoiceError          ModelInvalidRequestError
 ├── EngineBusyError                ModelRateLimitError (may be retried)
 ├── RequestFailedError             ModelAPIError (may be retried)
 ├── RequestTimeoutError            ModelTimeoutError (may be retried), TimeoutError
@@ -42,6 +43,7 @@ from langchain_softprompt.errors import (
     ModelUnavailableError,
     RequestError,
     RequestFailedError,
+    SoftPromptChoiceError,
     SoftPromptError,
     SoftPromptNotFoundError,
 )
@@ -68,6 +70,7 @@ _FAMILY: dict[type[SoftPromptError], type[ModelError]] = {
     ChatTemplateError: ModelInvalidRequestError,
     InvalidReferenceError: ModelInvalidRequestError,
     InvalidSettingsError: ModelInvalidRequestError,
+    SoftPromptChoiceError: ModelInvalidRequestError,
     EngineBusyError: ModelRateLimitError,
     RequestFailedError: ModelAPIError,
 }
