@@ -151,8 +151,8 @@ def check_configurable(config: RunnableConfig | None, arguments: Mapping[str, An
     wanted = configurable["soft_prompt"]
     if wanted is not own and _identity(wanted) != _identity(own):
         msg = (
-            f"The config's 'configurable' names soft_prompt {str(wanted)!r}, but this model answers with {str(own)!r}. "
-            "Make the model configurable: llm.configurable_fields(soft_prompt=ConfigurableField(id='soft_prompt')). "
+            f"The config's 'configurable' names soft_prompt {str(wanted)!r}, but {str(own)!r} would answer. Make the model configurable, "
+            "llm.configurable_fields(soft_prompt=ConfigurableField(id='soft_prompt')), and let no prompt template carry one. "
             "If the key is meant for another step, give it another id there."
         )
         raise UnknownArgumentError(msg)

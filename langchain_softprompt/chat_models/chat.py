@@ -21,7 +21,7 @@ from langchain_softprompt.chat_models.batching import BatchingChat
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
 from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.errors import RequestError
-from langchain_softprompt.messages import encode_text, render_messages
+from langchain_softprompt.messages import encode_text, render_messages, take_soft_prompt
 
 
 class ChatSoftPrompt(BatchingChat):
@@ -46,7 +46,9 @@ class ChatSoftPrompt(BatchingChat):
         llm.configurable_fields(soft_prompt=ConfigurableField(id="soft_prompt"))  # by the caller's config
         ```
 
-        What a call says wins over what the model says. A misspelt argument is an error, at construction and per call.
+        A prompt template can carry its soft prompt, as a content block in its first message:
+        ``{"type": "soft_prompt", "soft_prompt": "acme/clean-question"}``. What a call says wins over what the messages
+        say, and that over what the model says. A misspelt argument is an error, at construction and per call.
 
     Invoke, stream, async:
         ```python
@@ -144,6 +146,7 @@ class ChatSoftPrompt(BatchingChat):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> ChatResult:
         check_call(kwargs)
+        messages, kwargs = _with_carried(messages, kwargs)
         kwargs["soft_prompt"] = self._soft_prompt(kwargs)
         return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
@@ -156,51 +159,59 @@ class ChatSoftPrompt(BatchingChat):
         **kwargs: Any,
     ) -> ChatResult:
         check_call(kwargs)
+        messages, kwargs = _with_carried(messages, kwargs)
         named = isinstance(kwargs.get("soft_prompt", self.soft_prompt), str | Path)  # only a name has to be loaded
         kwargs["soft_prompt"] = await run_in_executor(None, self._soft_prompt, kwargs) if named else self._soft_prompt(kwargs)
         return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
-    # A config that names a soft prompt is either followed or refused.
+    # A soft prompt that the messages carry becomes an argument of the call, so that caches and traces know it from the
+    # start. A config that names one is either followed or refused.
+
+    def _entered(self, given: Any, config: RunnableConfig | None, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        messages = self._convert_input(given).to_messages()
+        without, settled = _with_carried(messages, arguments)
+        check_configurable(config, arguments, settled.get("soft_prompt", self.soft_prompt))
+        return (given, arguments) if without is messages else (without, settled)
 
     @override
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> AIMessage:
-        check_configurable(config, kwargs, self.soft_prompt)
-        return super().invoke(input, config, stop=stop, **kwargs)
+        given, kwargs = self._entered(input, config, kwargs)
+        return super().invoke(given, config, stop=stop, **kwargs)
 
     @override
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> AIMessage:
-        check_configurable(config, kwargs, self.soft_prompt)
-        return await super().ainvoke(input, config, stop=stop, **kwargs)
+        given, kwargs = self._entered(input, config, kwargs)
+        return await super().ainvoke(given, config, stop=stop, **kwargs)
 
     @override
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        check_configurable(config, kwargs, self.soft_prompt)
-        return super().stream(input, config, stop=stop, **kwargs)
+        given, kwargs = self._entered(input, config, kwargs)
+        return super().stream(given, config, stop=stop, **kwargs)
 
     @override
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        check_configurable(config, kwargs, self.soft_prompt)
-        return super().astream(input, config, stop=stop, **kwargs)
+        given, kwargs = self._entered(input, config, kwargs)
+        return super().astream(given, config, stop=stop, **kwargs)
 
     if not TYPE_CHECKING:  # type checkers keep LangChain's overloads
 
         def stream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
             """LangChain's events, as from any chat model."""
-            check_configurable(config, kwargs, self.soft_prompt)
-            return super().stream_events(input, config, **kwargs)
+            given, kwargs = self._entered(input, config, kwargs)
+            return super().stream_events(given, config, **kwargs)
 
         def astream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
             """LangChain's events, as from any chat model."""
-            check_configurable(config, kwargs, self.soft_prompt)
-            return super().astream_events(input, config, **kwargs)
+            given, kwargs = self._entered(input, config, kwargs)
+            return super().astream_events(given, config, **kwargs)
 
     # Composition.
 
@@ -253,7 +264,8 @@ class ChatSoftPrompt(BatchingChat):
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """What these messages take of the model's context: the chat template and the virtual tokens are counted in."""
-        soft_prompt = self._soft_prompt({})
+        messages, carried = _with_carried(messages, {})
+        soft_prompt = self._soft_prompt(carried)
         virtual_tokens = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
         if not messages:
             return virtual_tokens
@@ -265,6 +277,13 @@ class ChatSoftPrompt(BatchingChat):
                 tools=[convert_to_openai_tool(tool) for tool in tools or ()],
             )
         return virtual_tokens + len(rendered)
+
+
+def _with_carried(messages: list[BaseMessage], arguments: dict[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+    """Messages without the soft prompt that they carry, and the call's arguments with it; what these say already wins."""
+    with in_langchain_family():
+        without, carried = take_soft_prompt(messages)
+    return (without, {**carried, **arguments}) if carried else (messages, arguments)
 
 
 def _ending(answering: Answering) -> Ending:

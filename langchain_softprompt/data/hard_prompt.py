@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.soft_prompt import TemplateMessage
 from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.soft_prompt.template_text import plain_fields
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 _SYNONYMS = {"user": "human", "assistant": "ai"}
@@ -125,16 +125,7 @@ def _messages(content: object, name: str) -> tuple[TemplateMessage, ...]:
 
 
 def _fields(template: str, name: str) -> list[str]:
-    """Plain names only: attribute look-ups and format specifications have no place in a file from elsewhere."""
     try:
-        parsed = list(string.Formatter().parse(template))
+        return plain_fields(template)
     except ValueError as error:
-        raise TrainingDataError(name, None, f"is no f-string template: {error}. Write literal braces twice.") from error
-    fields = []
-    for _, field, specification, conversion in parsed:
-        if field is None:
-            continue
-        if not field.isidentifier() or specification or conversion:
-            raise TrainingDataError(name, None, f"{{{field}}} is not a plain field name. Write literal braces twice.")
-        fields.append(field)
-    return fields
+        raise TrainingDataError(name, None, str(error)) from error

@@ -1,17 +1,21 @@
 """LangChain messages become token ids, and token ids become text again.
 
 Files:
-    converting.py    one LangChain message, one plain dictionary that a chat template reads
-    rendering.py     the whole chat as token ids, with second tries for templates that are strict about roles
-    text_stream.py   TextStream: token ids to text as they come, stop strings cut off
-    reporting.py     usage and response metadata of an answer
+    converting.py         one LangChain message, one plain dictionary that a chat template reads
+    rendering.py          the whole chat as token ids, with second tries for templates that are strict about roles
+    soft_prompt_block.py  the content block by which messages carry their soft prompt
+    prompt_template.py    the prompt template that a soft prompt recommends
+    text_stream.py        TextStream: token ids to text as they come, stop strings cut off
+    reporting.py          usage and response metadata of an answer
 """
 
 from __future__ import annotations
 
 from langchain_softprompt.messages.converting import to_plain_messages
+from langchain_softprompt.messages.prompt_template import prompt_template
 from langchain_softprompt.messages.rendering import encode_text, in_first_form, render_messages
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
+from langchain_softprompt.messages.soft_prompt_block import take_soft_prompt
 from langchain_softprompt.messages.text_stream import TextStream
 
 __all__ = [
@@ -19,9 +23,11 @@ __all__ = [
     "TextStream",
     "encode_text",
     "in_first_form",
+    "prompt_template",
     "render_messages",
     "response_metadata",
     "soft_prompt_facts",
+    "take_soft_prompt",
     "to_plain_messages",
     "usage_metadata",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage
 from typing_extensions import override
 
 from langchain_softprompt.errors import SoftPromptChoiceError
+from langchain_softprompt.messages import take_soft_prompt
 from langchain_softprompt.middleware.pickers import Keep, Picker, check
 from langchain_softprompt.middleware.wearing import can_wear, with_soft_prompt
 
@@ -18,17 +19,15 @@ from langchain_softprompt.middleware.wearing import can_wear, with_soft_prompt
 class SoftPromptMiddleware(AgentMiddleware[Any, Any, Any]):
     """Picks the soft prompt of an agent's model for each of its calls.
 
-    ```python
-    from langchain.agents import create_agent
-    from langchain_softprompt.middleware import SoftPromptMiddleware, by_phase
+    For instance::
 
-    pick = by_phase(before_tools="acme/call-tools", after_tools="acme/write-answer")
-    agent = create_agent(llm, tools=[search], middleware=[SoftPromptMiddleware(pick)])
-    ```
+        pick = by_phase(before_tools="acme/call-tools", after_tools="acme/write-answer")
+        agent = create_agent(llm, tools=[search], middleware=[SoftPromptMiddleware(pick)])
 
-    The pick takes the place of whatever soft prompt the model had; of several such middlewares the innermost, last in the
-    agent's list, has the last word. A model that is no `ChatSoftPrompt` gets nothing: the rule is not even asked, and a
-    ``soft_prompt`` among the call's settings is taken out, so that a fallback to another provider works.
+    The pick takes the place of whatever soft prompt the model or its messages had; of several such middlewares the
+    innermost, last in the agent's list, has the last word. A model that is no `ChatSoftPrompt` gets nothing: the rule is
+    not even asked, and a soft prompt among the call's settings or in its messages is taken out, so that a fallback to
+    another provider works.
 
     Args:
         pick: From the request to a soft prompt: a name, a folder, a loaded `SoftPrompt`, ``None`` for the bare model,
@@ -63,11 +62,24 @@ class SoftPromptMiddleware(AgentMiddleware[Any, Any, Any]):
         return await handler(self._with_pick(request))
 
     def _with_pick(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        # A setting would beat the soft prompt that the model wears, and would be refused by a foreign one.
-        settings = {name: value for name, value in request.model_settings.items() if name != "soft_prompt"}
         if not can_wear(request.model):
-            return request if settings == request.model_settings else request.override(model_settings=settings)
+            return _without_soft_prompt(request)
         choice = check(self._pick(request))
         if isinstance(choice, Keep):
             return request
-        return request.override(model=with_soft_prompt(request.model, choice), model_settings=settings)
+        return _without_soft_prompt(request).override(model=with_soft_prompt(request.model, choice))
+
+
+def _without_soft_prompt(request: ModelRequest[Any]) -> ModelRequest[Any]:
+    """The request without a soft prompt in its settings or messages: both beat what the model wears, and no other model knows them."""
+    if "soft_prompt" in request.model_settings:
+        settings = {name: value for name, value in request.model_settings.items() if name != "soft_prompt"}
+        request = request.override(model_settings=settings)
+    messages: list[Any] = [request.system_message] if request.system_message is not None else request.messages
+    without, carried = take_soft_prompt(messages)
+    rest = cast("list[Any]", without)
+    if not carried:
+        return request
+    if request.system_message is None:
+        return request.override(messages=rest)
+    return request.override(system_message=rest[0] if rest else None)

@@ -4,6 +4,7 @@ Files:
     soft_prompt.py    SoftPrompt: one validated soft prompt; load, save, content hash
     peft_format.py    PEFT's adapter_config.json: which types, which fields, which tensor shapes
     manifest.py       Manifest: what PEFT's files don't say, in soft_prompt.json
+    template_text.py  the text of a prompt template: plain fields only
     folder.py         reading files out of a folder that nobody vouches for
 """
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from langchain_softprompt.errors import InvalidSoftPromptError
 from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE, printable, shown
+from langchain_softprompt.soft_prompt.template_text import from_mustache
 
 _Text = Annotated[str, Field(max_length=20_000)]
 _Short = Annotated[str, Field(max_length=500)]
@@ -58,10 +59,25 @@ class BaseModelRecord(_Record):
 
 
 class TemplateMessage(_Record):
-    """One message of a prompt template, with ``{field}`` places as in a LangChain f-string template."""
+    """One message of a prompt template, with ``{field}`` places as in a LangChain f-string template.
+
+    A file may say ``"template_format": "mustache"`` beside it: plain ``{{field}}`` places are then read as the f-string
+    template that says the same. No other format is read; jinja2 would run a stranger's code.
+    """
 
     role: Literal["system", "human", "ai"]
     template: _Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_format(cls, content: object) -> object:
+        if not isinstance(content, dict) or content.get("template_format", "f-string") == "f-string":
+            return content
+        if content["template_format"] != "mustache":
+            msg = f"a template_format of 'f-string' or 'mustache', not {shown(content['template_format'])}"
+            raise ValueError(msg)
+        template = content.get("template")
+        return {**content, "template": from_mustache(template) if isinstance(template, str) else template}
 
 
 class DataRecord(_Record):

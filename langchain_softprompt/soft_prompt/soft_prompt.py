@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -28,6 +28,7 @@ from langchain_softprompt.soft_prompt.peft_format import (
     PrefixTuning,
     read_config,
 )
+from langchain_softprompt.soft_prompt.template_text import plain_fields
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -155,6 +156,34 @@ class SoftPrompt:
     def drop_default_system(self) -> bool:
         """Whether chats are rendered without the system message that the template adds by itself."""
         return self.manifest is not None and self.manifest.drop_default_system
+
+    def prompt_messages(self, name: str | Path | SoftPrompt | None = None) -> list[tuple[str, Any]]:
+        """The prompt template that the manifest recommends, with the soft prompt in it.
+
+        In the form that LangChain's ``ChatPromptTemplate`` takes: ``ChatPromptTemplate(soft_prompt.prompt_messages())``.
+
+        Args:
+            name: What the template calls the soft prompt; by default it holds this object.
+
+        Raises:
+            InvalidSoftPromptError: The manifest recommends no messages, or one of them is no template of plain fields.
+        """
+        recommended = self.manifest.input_messages if self.manifest is not None else []
+        if not recommended:
+            hint = "Write the template yourself, and put {'type': 'soft_prompt', 'soft_prompt': ...} into its first message."
+            raise InvalidSoftPromptError(
+                file=MANIFEST_FILE, field="input_messages", expected="at least one message", found="none", hint=hint
+            )
+        for place, message in enumerate(recommended):
+            try:
+                plain_fields(message.template)
+            except ValueError as error:
+                field, found = f"input_messages.{place}.template", shown(message.template)
+                raise InvalidSoftPromptError(
+                    file=MANIFEST_FILE, field=field, expected="an f-string template of plain {fields}", found=found
+                ) from error
+        carrier = ("system", [{"type": "soft_prompt", "soft_prompt": self if name is None else name}])
+        return [carrier, *((message.role, message.template) for message in recommended)]
 
     def embedding_rows(self) -> Tensor | None:
         """The rows put before the text's embeddings, float32 ``[num_virtual_tokens, hidden_size]``; else ``None``.

@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, ModelRequest, SummarizationMiddleware
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from pydantic import BaseModel
@@ -221,6 +221,26 @@ def test_fallback_to_a_model_of_ours_wears_the_pick_when_the_middleware_is_insid
     fallback = ModelFallbackMiddleware(fake_chat(soft_prompt=soft("spare")))
     assert who(create_agent(broken, tools=[], middleware=[fallback, PHASES]).invoke(ASK)) == [("call", "call")]
     assert who(create_agent(broken, tools=[], middleware=[PHASES, fallback]).invoke(ASK)) == [("spare", "spare")]
+
+
+# Messages that carry a soft prompt.
+
+
+def test_pick_wins_over_a_soft_prompt_in_the_messages_and_a_foreign_model_never_sees_it() -> None:
+    block = {"type": "soft_prompt", "soft_prompt": soft("carried")}
+    system: Any = SystemMessage([block, {"type": "text", "text": "Be brief."}])
+    for choice, expected in ((WRITE, "write"), (None, "bare"), (KEEP, "carried")):
+        agent = create_agent(fake_chat(), tools=[], system_prompt=system, middleware=[always(choice)])
+        assert who(agent.invoke(ASK))[0][0] == expected
+    passed = handed_on(request(model=foreign_chat(), system_message=system))
+    assert passed.system_message.content == [{"type": "text", "text": "Be brief."}]
+    assert handed_on(request(system_message=SystemMessage([block]))).system_message is None  # type: ignore[list-item]
+    first = HumanMessage([block, {"type": "text", "text": "Hello"}])  # type: ignore[list-item]
+    assert who(create_agent(fake_chat(), tools=[], middleware=[always(WRITE)]).invoke({"messages": [first]}))[0][0] == "write"
+
+
+def handed_on(given: ModelRequest[Any]) -> Any:
+    return always(WRITE).wrap_model_call(given, lambda passed: passed)  # type: ignore[arg-type, return-value]
 
 
 # Pickers.
