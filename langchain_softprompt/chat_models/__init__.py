@@ -1,21 +1,16 @@
 """ChatSoftPrompt: a LangChain chat model that answers with a soft prompt on a frozen model in this process.
 
+What it shares with `llms` is in `calls`.
+
 Files:
     chat.py         ChatSoftPrompt: what LangChain calls
-    configured.py   its fields, how they are checked, and how it names itself in caches and traces
-    arguments.py    which arguments are known, at construction and per call
+    naming.py       how it names itself in caches, traces and profiles
     binding.py      `bind` without losing what was bound
-    answering.py    one request from submission to its end
-    batching.py     batches reach the engine all at once
-    leaving.py      the interpreter does not wait for batches that nobody can take any more
-    shelf.py        soft prompts loaded in this process
-    errors.py       our errors as members of LangChain's error family too
-    ports.py        what is asked of an engine
 """
 
 from __future__ import annotations
 
+from langchain_softprompt.calls.errors import NotYetSupportedError, RequestTimeoutError, UnknownArgumentError
 from langchain_softprompt.chat_models.chat import ChatSoftPrompt
-from langchain_softprompt.chat_models.errors import NotYetSupportedError, RequestTimeoutError, UnknownArgumentError
 
 __all__ = ["ChatSoftPrompt", "NotYetSupportedError", "RequestTimeoutError", "UnknownArgumentError"]

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableBinding
 from typing_extensions import override
 
-from langchain_softprompt.chat_models.arguments import SoftPromptChoice, check_call
+from langchain_softprompt.calls.arguments import SoftPromptChoice, check_call
 
 
 class SoftPromptBinding(RunnableBinding[LanguageModelInput, AIMessage]):

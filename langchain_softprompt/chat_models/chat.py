@@ -15,16 +15,17 @@ from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from typing_extensions import override
 
-from langchain_softprompt.chat_models.answering import Answering, Call, Ending
-from langchain_softprompt.chat_models.arguments import check_call, check_configurable, refuse_for_now
-from langchain_softprompt.chat_models.batching import BatchingChat
+from langchain_softprompt.calls.answering import Answering, Call, Ending
+from langchain_softprompt.calls.arguments import check_call, check_configurable, refuse_for_now
+from langchain_softprompt.calls.batching import Batching
+from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
-from langchain_softprompt.chat_models.errors import in_langchain_family
+from langchain_softprompt.chat_models.naming import NamedChat
 from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import encode_text, render_messages, take_soft_prompt
 
 
-class ChatSoftPrompt(BatchingChat):
+class ChatSoftPrompt(Batching, NamedChat):
     """A chat model that answers with a soft prompt on a frozen model in this process.
 
     Building one reads no file, loads no weights and touches no network. The frozen model is loaded at the first call,

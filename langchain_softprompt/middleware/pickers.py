@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.messages import HumanMessage, ToolMessage
 
-from langchain_softprompt.errors import InvalidReferenceError, SoftPromptChoiceError
-from langchain_softprompt.refs import SoftPromptRef
+from langchain_softprompt.calls.arguments import check_choice
+from langchain_softprompt.errors import SoftPromptChoiceError
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ModelRequest
@@ -128,18 +128,13 @@ def by_state(name: str, choices: Mapping[Any, Choice], *, default: _Default = _U
     return _of(choices, default, lambda request: _found(_field(request.state, name), choices, default, f"state {name!r}"))
 
 
-def check(choice: object) -> Choice:
+def check(choice: Any) -> Choice:
     """What a rule gave, if it can be a soft prompt; nothing is read.
 
     Raises:
         InvalidReferenceError: It can't.
     """
-    if isinstance(choice, str | Path):
-        SoftPromptRef.parse(choice)
-    elif not (choice is None or isinstance(choice, Keep) or (hasattr(choice, "content_hash") and hasattr(choice, "num_virtual_tokens"))):
-        msg = f"A soft prompt is a name, a path, a loaded SoftPrompt, None for the bare model or KEEP, not a {type(choice).__name__}."
-        raise InvalidReferenceError(msg)
-    return cast("Choice", choice)
+    return choice if isinstance(choice, Keep) else check_choice(choice)
 
 
 def _of(choices: Mapping[Any, Choice], default: _Default, pick: Picker) -> Picker:

@@ -10,8 +10,8 @@ import pytest
 from langchain_core import exceptions as langchain_errors
 
 from langchain_softprompt import errors
+from langchain_softprompt.calls.errors import RequestTimeoutError, in_langchain_family
 from langchain_softprompt.chat_models import ChatSoftPrompt
-from langchain_softprompt.chat_models.errors import RequestTimeoutError, in_langchain_family
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import (
     ContextLengthError,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 
+from langchain_softprompt.calls.errors import RequestTimeoutError
 from langchain_softprompt.chat_models import ChatSoftPrompt
-from langchain_softprompt.chat_models.errors import RequestTimeoutError
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.testing import tiny_model
 from tests.unit_tests.chat.conftest import QUESTION

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from langchain_softprompt import hub
+from langchain_softprompt.calls.shelf import Shelf
 from langchain_softprompt.chat_models import ChatSoftPrompt
-from langchain_softprompt.chat_models.shelf import Shelf
 from langchain_softprompt.errors import SoftPromptNotFoundError
 from langchain_softprompt.refs import SoftPromptRef
 from langchain_softprompt.testing import FakeEngine, tiny_soft_prompt

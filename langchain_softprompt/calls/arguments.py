@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from langchain_core.runnables import RunnableConfig, ensure_config
 
-from langchain_softprompt.chat_models.errors import NotYetSupportedError, UnknownArgumentError
+from langchain_softprompt.calls.errors import NotYetSupportedError, UnknownArgumentError
 from langchain_softprompt.errors import InvalidReferenceError, InvalidSettingsError
 from langchain_softprompt.refs import SoftPromptRef
 

@@ -1,4 +1,4 @@
-"""The fields of a ChatSoftPrompt, how they are checked, and what one call settles on."""
+"""The fields of a model of ours, how they are checked, and what one call settles on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from langchain_core.language_models import BaseChatModel
-from pydantic import Field, SecretStr, SkipValidation, model_validator
+from pydantic import BaseModel, Field, SecretStr, SkipValidation, model_validator
 from typing_extensions import override
 
-from langchain_softprompt.chat_models.arguments import (
+from langchain_softprompt.calls.arguments import (
     ALIASES,
     SETTING_NAMES,
     SoftPromptChoice,
@@ -21,12 +20,12 @@ from langchain_softprompt.chat_models.arguments import (
     check_timeout,
     with_full_names,
 )
-from langchain_softprompt.chat_models.errors import in_langchain_family
-from langchain_softprompt.chat_models.shelf import SHELF
+from langchain_softprompt.calls.errors import in_langchain_family
+from langchain_softprompt.calls.shelf import SHELF
 from langchain_softprompt.settings import EngineLimits, GenerationSettings, check_quantization
 
 if TYPE_CHECKING:
-    from langchain_softprompt.chat_models.ports import EnginePort
+    from langchain_softprompt.calls.ports import EnginePort
     from langchain_softprompt.soft_prompt import SoftPrompt
 
     _Engine: TypeAlias = EnginePort | None
@@ -38,8 +37,8 @@ class AutoProfile(dict[str, Any]):
     """A profile we worked out ourselves, so that a copy with another soft prompt works it out again."""
 
 
-class ConfiguredChat(BaseChatModel):
-    """The fields of `ChatSoftPrompt`."""
+class Configured(BaseModel):
+    """The fields of `ChatSoftPrompt` and `SoftPromptLLM`, beside those that LangChain gives every model."""
 
     model: str | Path
     """The frozen model: ``"embedded"``, a folder, a ``.gguf`` file or a Hub id. Also taken as ``model_name``."""
@@ -128,7 +127,7 @@ class ConfiguredChat(BaseChatModel):
 
     @model_validator(mode="after")
     def _set_softprompt_version(self) -> Self:
-        self._add_version("langchain-softprompt", _version())
+        self._add_version("langchain-softprompt", _version())  # type: ignore[attr-defined]
         return self
 
     @property
@@ -150,15 +149,13 @@ class ConfiguredChat(BaseChatModel):
         check_known(update or {}, type(self).model_fields, f"{type(self).__name__}.model_copy")
         copied = super().model_copy(update=update, deep=deep)
         copied._check()  # noqa: SLF001 - one of us
-        if isinstance(copied.profile, AutoProfile) and "profile" not in (update or {}):
-            copied.profile = copied._resolve_model_profile()  # noqa: SLF001
         return copied
 
     def with_soft_prompt(self, soft_prompt: SoftPromptChoice) -> Self:
         """The same model with another soft prompt, or with none.
 
         Returns:
-            A real chat model that shares this one's engine: no weights are loaded again.
+            A real model of its own that shares this one's engine: no weights are loaded again.
         """
         return self.model_copy(update={"soft_prompt": soft_prompt})
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from langchain_softprompt.errors import RequestCancelledError
 
 if TYPE_CHECKING:
-    from langchain_softprompt.chat_models.ports import GenerationPort
+    from langchain_softprompt.calls.ports import GenerationPort
 
 # A batch waits in a pool's threads, and Python joins those before it leaves, however many items they still have to do.
 # An item belongs to the thread that asked for the batch: when that is the main thread, or a daemon, it is not there any

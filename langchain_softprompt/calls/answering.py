@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_softprompt.chat_models.errors import RequestTimeoutError, in_langchain_family
-from langchain_softprompt.chat_models.leaving import watch
+from langchain_softprompt.calls.errors import RequestTimeoutError, in_langchain_family
+from langchain_softprompt.calls.leaving import watch
 from langchain_softprompt.errors import RequestCancelledError
 from langchain_softprompt.messages import TextStream, response_metadata, usage_metadata
 
 if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
-    from langchain_softprompt.chat_models.ports import EnginePort, ResultPort
+    from langchain_softprompt.calls.ports import EnginePort, ResultPort
     from langchain_softprompt.sampling import Constraint
     from langchain_softprompt.settings import GenerationSettings
     from langchain_softprompt.soft_prompt import SoftPrompt
@@ -109,6 +109,10 @@ class Answering:
             return "".join([piece async for piece in self.apieces()])
         with self._under_way(_loop_alarm):
             return self._take_all(await self._generation.wait())
+
+    def give_up(self) -> None:
+        """Cancel the request; nothing happens when it has ended."""
+        self._generation.cancel()
 
     def _take(self, *token_ids: int) -> str:
         self._tokens += len(token_ids)

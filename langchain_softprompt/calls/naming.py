@@ -1,0 +1,122 @@
+"""What identifies a model of ours in caches and traces: its weights, its settings, and the content of its soft prompt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.load import dumpd
+from typing_extensions import override
+
+from langchain_softprompt.calls.arguments import SoftPromptChoice
+from langchain_softprompt.calls.configured import Configured
+from langchain_softprompt.calls.errors import in_langchain_family
+from langchain_softprompt.calls.shelf import SHELF, is_local
+from langchain_softprompt.errors import SoftPromptError
+from langchain_softprompt.messages import PROVIDER, soft_prompt_facts
+
+if TYPE_CHECKING:
+    from langchain_softprompt.calls.ports import EnginePort
+
+
+class Named(Configured):
+    """What identifies a model of ours."""
+
+    def _named(self, stop: list[str] | None, arguments: Mapping[str, Any], soft_prompt: SoftPromptChoice) -> dict[str, Any]:
+        """Everything an answer depends on, in plain values."""
+        settings = self._settings(arguments)
+        facts: dict[str, Any] = {"soft_prompt": str(soft_prompt)} if isinstance(soft_prompt, str | Path) else soft_prompt_facts(soft_prompt)
+        if soft_prompt is not None and not isinstance(soft_prompt, str | Path) and soft_prompt.drop_default_system:
+            facts["drop_default_system"] = True
+        return {
+            "model": str(self.model),
+            "revision": self.revision,
+            "gguf_file": self.gguf_file,
+            "dtype": self.dtype,
+            "device": self.device,
+            "quantization": self.quantization,
+            **facts,
+            "allow_other_model": arguments.get("allow_other_model", self.allow_other_model),
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_new_tokens,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "min_p": settings.min_p,
+            "repetition_penalty": settings.repetition_penalty,
+            "seed": settings.seed,
+            "stop": list(self._stop(stop)) or None,
+        }
+
+    def _model_identity(self) -> str:
+        """The weights an answer comes from; a model's name alone would outlive a change of the files behind it."""
+        with in_langchain_family():
+            return self._engine().model.fingerprint
+
+    def _engine(self) -> EnginePort:
+        if self.engine is not None:
+            return self.engine
+        from langchain_softprompt.engine import get_engine  # brings in torch, so not before the first call
+
+        return get_engine(
+            self.model,
+            revision=self.revision,
+            gguf_file=self.gguf_file,
+            dtype=self.dtype,
+            device=self.device,
+            quantization=self.quantization,
+            limits=self.engine_limits,
+        )
+
+    def _traced(self, kind: str, named: Mapping[str, Any], model: Any) -> dict[str, Any]:
+        """What LangSmith and LangGraph are told of a call."""
+        params: dict[str, Any] = {
+            "ls_provider": PROVIDER,
+            "ls_model_type": kind,
+            "ls_model_name": str(model or self.model),
+            "ls_temperature": named.get("temperature"),
+            "ls_max_tokens": named.get("max_tokens"),
+            "ls_stop": named.get("stop"),
+            "softprompt_source": named.get("soft_prompt"),
+            "softprompt_revision": named.get("soft_prompt_revision"),
+            "softprompt_hash": named.get("soft_prompt_hash"),
+            "softprompt_type": named.get("soft_prompt_type"),
+            "softprompt_num_virtual_tokens": named.get("num_virtual_tokens"),
+        }
+        return {name: value for name, value in params.items() if value is not None}
+
+    @property
+    def _serialized(self) -> dict[str, Any]:
+        # LangChain keeps this on the instance, where a copy with another soft prompt would inherit it.
+        return cast("dict[str, Any]", dumpd(self))
+
+    @override
+    def __repr_args__(self) -> Any:
+        return [(name, _short(value) if name == "soft_prompt" else value) for name, value in super().__repr_args__()]
+
+    def _soft_prompt_at_hand(self, arguments: Mapping[str, Any]) -> SoftPromptChoice:
+        """The soft prompt if no network is needed for it, else its name. Traces ask; they must not raise or block."""
+        try:
+            choice = self._choice(arguments)
+            if not isinstance(choice, str | Path):
+                return choice
+            if not _in_event_loop() and is_local(choice):
+                return SHELF.get(choice)
+            return SHELF.peek(choice) or choice
+        except SoftPromptError:
+            return str(arguments.get("soft_prompt", self.soft_prompt))
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _short(choice: SoftPromptChoice) -> str:
+    if choice is None or isinstance(choice, str | Path):
+        return str(choice)
+    return f"{choice.source} ({choice.kind}, {choice.num_virtual_tokens} virtual tokens, {choice.content_hash[:12]})"
