@@ -17,7 +17,7 @@ __all__ = [
     "FrozenModel",
     "GenerationSettings",
     "SoftPrompt",
-    "SoftPromptRef",
+    "SoftPromptLLM",
     "TrainingSettings",
     "errors",
     "train",
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_softprompt.chat_models import ChatSoftPrompt
     from langchain_softprompt.engine import Engine
     from langchain_softprompt.frozen_model import FrozenModel
-    from langchain_softprompt.refs import SoftPromptRef
+    from langchain_softprompt.llms import SoftPromptLLM
     from langchain_softprompt.settings import EngineLimits, GenerationSettings, TrainingSettings
     from langchain_softprompt.soft_prompt import SoftPrompt
     from langchain_softprompt.training.train import train
@@ -40,7 +40,7 @@ else:
         "FrozenModel": "frozen_model",
         "GenerationSettings": "settings",
         "SoftPrompt": "soft_prompt",
-        "SoftPromptRef": "refs",
+        "SoftPromptLLM": "llms",
         "TrainingSettings": "settings",
         "train": "training",
     }

@@ -77,10 +77,10 @@ def render_chat(
     return unmarked
 
 
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text as it stands, without a chat template."""
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, special_tokens: bool = False) -> list[int]:
+    """The tokens of a text as it stands, without a chat template; optionally with those its tokenizer puts around any text."""
     with _encoding:
-        return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
+        return [int(token) for token in tokenizer.encode(text, add_special_tokens=special_tokens)]
 
 
 def _apply(

@@ -62,11 +62,11 @@ def in_first_form(chat: list[PlainMessage], how: Callable[[list[PlainMessage], b
     raise refusal or ChatTemplateError("There are no messages to render. Send at least one.")
 
 
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text as it stands, without a chat template."""
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, special_tokens: bool = False) -> list[int]:
+    """The tokens of a text as it stands, without a chat template; optionally with those its tokenizer puts around any text."""
     from langchain_softprompt import frozen_model
 
-    return frozen_model.encode_text(tokenizer, text)
+    return frozen_model.encode_text(tokenizer, text, special_tokens=special_tokens)
 
 
 def _forms(chat: list[PlainMessage]) -> Iterator[list[PlainMessage]]:

@@ -17,7 +17,7 @@ PUBLIC = [
     "FrozenModel",
     "GenerationSettings",
     "SoftPrompt",
-    "SoftPromptRef",
+    "SoftPromptLLM",
     "TrainingSettings",
     "errors",
     "train",
@@ -49,7 +49,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
 def test_importing_the_package_and_its_light_names_loads_no_torch() -> None:
     """In a new process, since this one may have loaded torch for another test."""
     program = (
-        "import sys, langchain_softprompt as l; l.errors, l.GenerationSettings, l.SoftPromptRef;"
+        "import sys, langchain_softprompt as l; l.errors, l.GenerationSettings;"
         "print([m for m in ('torch', 'transformers', 'peft', 'langchain_core', 'huggingface_hub') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
