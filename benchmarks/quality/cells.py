@@ -70,7 +70,7 @@ def _baseline(task: Task, way: str, seed: int) -> Arm:
 def _made(model: FrozenModel, task: Task, way: str, seed: int, folder: Path, facts: dict[str, Any]) -> SoftPrompt:
     resume = (folder / "settings.json").exists()
     watcher = Progress(f"{task.name}, {way}, seed {seed}")
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"learning_rate": task.learning_rate}
     start_from = None
     if way in WAYS:
         start_from = peft_start(model, way, VIRTUAL_TOKENS, seed)
