@@ -107,8 +107,8 @@ def test_text_that_is_no_call_stays_as_it_is(name: str, text: str) -> None:
         (
             "hermes",
             'Well <tool_call>{"name": "get_time", "arguments": {</tool_call> then',
-            '{"name": "get_weather", "arguments": {"city":',
-            "get_weather",
+            '{"name": "get_time", "arguments": {',
+            "get_time",
         ),
         ("hermes", "Well <tool_call>oh dear", "oh dear", None),
         ("hermes", "Well <tool_call></tool_call>", "", None),
