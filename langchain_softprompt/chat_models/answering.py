@@ -6,13 +6,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_softprompt.chat_models.errors import RequestTimeoutError, in_langchain_family
 from langchain_softprompt.chat_models.leaving import watch
+from langchain_softprompt.chat_models.speaking import Speech
 from langchain_softprompt.errors import RequestCancelledError
-from langchain_softprompt.messages import TextStream, response_metadata, usage_metadata
+from langchain_softprompt.messages import TextStream, ToolUse, response_metadata, usage_metadata
+from langchain_softprompt.tool_calls import KNOWN_FORMATS, ToolFormat
 
 if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
@@ -35,6 +37,9 @@ class Call:
     timeout: float | None
     allow_other_model: bool
     constraint: Constraint | None = None
+    visible: frozenset[int] = frozenset()
+    use: ToolUse = field(default_factory=ToolUse)
+    tool_format: ToolFormat = KNOWN_FORMATS["hermes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,13 @@ class Answering:
 
     Attributes:
         ending: Set once the answer is complete.
+        speech: What its text is turned into.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._text = TextStream(call.engine.model.tokenizer, call.stop)
+        self._text = TextStream(call.engine.model.tokenizer, call.stop, call.visible)
+        self.speech = Speech(call.use, call.tool_format)
         self._tokens = 0
         self._late = False
         self.ending: Ending | None = None

@@ -24,6 +24,7 @@ from langchain_softprompt.chat_models.arguments import (
 from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.chat_models.shelf import SHELF
 from langchain_softprompt.settings import EngineLimits, GenerationSettings, check_quantization
+from langchain_softprompt.tool_calls import ToolFormat, find_format
 
 if TYPE_CHECKING:
     from langchain_softprompt.chat_models.ports import EnginePort
@@ -98,6 +99,9 @@ class ConfiguredChat(BaseChatModel):
     timeout: float | None = None
     """Most seconds for one answer, loading not counted; then the request is cancelled and `RequestTimeoutError` raised."""
 
+    tool_format: SkipValidation[str | ToolFormat | None] = Field(default=None, repr=False)
+    """How the model writes tool calls: a name among `tool_calls.KNOWN_FORMATS`, or a format of your own. ``None``: by its template."""
+
     engine: SkipValidation[_Engine] = Field(default=None, exclude=True, repr=False)
     """An engine to use in place of the process-wide one of `model`: to share one, or a fake one in tests."""
 
@@ -143,6 +147,7 @@ class ConfiguredChat(BaseChatModel):
         check_quantization(self.quantization)
         check_stop(self.stop)
         check_timeout(self.timeout)
+        find_format(self.tool_format, None)
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

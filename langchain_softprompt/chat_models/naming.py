@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,8 +18,10 @@ from langchain_softprompt.chat_models.arguments import SETTING_NAMES, SoftPrompt
 from langchain_softprompt.chat_models.configured import AutoProfile, ConfiguredChat
 from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.chat_models.shelf import SHELF, is_local
+from langchain_softprompt.chat_models.tool_calling import openai_tools
 from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.messages import PROVIDER, soft_prompt_facts
+from langchain_softprompt.tool_calls import ToolFormat
 
 if TYPE_CHECKING:
     from langchain_softprompt.chat_models.ports import EnginePort
@@ -60,6 +63,7 @@ class NamedChat(ConfiguredChat):
             "repetition_penalty": settings.repetition_penalty,
             "seed": settings.seed,
             "stop": list(self._stop(stop)) or None,
+            **_tool_facts(arguments, self.tool_format),
         }
 
     @override
@@ -126,7 +130,9 @@ class NamedChat(ConfiguredChat):
             image_inputs=False,
             audio_inputs=False,
             video_inputs=False,
-            tool_calling=False,
+            tool_calling=True,
+            tool_call_streaming=True,
+            tool_choice=_guided(),
             structured_output=False,
             reasoning_output=False,
             open_weights=True,
@@ -157,6 +163,23 @@ class NamedChat(ConfiguredChat):
             return SHELF.peek(choice) or choice
         except SoftPromptError:
             return str(arguments.get("soft_prompt", self.soft_prompt))
+
+
+def _tool_facts(arguments: Mapping[str, Any], tool_format: str | ToolFormat | None) -> dict[str, Any]:
+    """What an answer depends on where tools are offered."""
+    if not arguments.get("tools"):
+        return {}
+    return {
+        "tools": openai_tools(arguments["tools"]),
+        "tool_choice": arguments.get("tool_choice"),
+        "parallel_tool_calls": arguments.get("parallel_tool_calls"),
+        "tool_format": getattr(tool_format, "name", tool_format),
+    }
+
+
+def _guided() -> bool:
+    """Whether answers can be held to a grammar."""
+    return find_spec("llguidance") is not None
 
 
 def _in_event_loop() -> bool:

@@ -3,6 +3,8 @@
 Files:
     converting.py    one LangChain message, one plain dictionary that a chat template reads
     rendering.py     the whole chat as token ids, with second tries for templates that are strict about roles
+    template_facts.py  TemplateFacts: what a chat template tells the model of tools
+    tool_use.py      ToolUse: the tools of one call, and how they are put to the model
     text_stream.py   TextStream: token ids to text as they come, stop strings cut off
     reporting.py     usage and response metadata of an answer
 """
@@ -13,15 +15,18 @@ from langchain_softprompt.messages.converting import to_plain_messages
 from langchain_softprompt.messages.rendering import encode_text, in_first_form, render_messages
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
 from langchain_softprompt.messages.text_stream import TextStream
+from langchain_softprompt.messages.tool_use import ToolUse, tool_choice_word
 
 __all__ = [
     "PROVIDER",
     "TextStream",
+    "ToolUse",
     "encode_text",
     "in_first_form",
     "render_messages",
     "response_metadata",
     "soft_prompt_facts",
     "to_plain_messages",
+    "tool_choice_word",
     "usage_metadata",
 ]

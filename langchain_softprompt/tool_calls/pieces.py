@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from langchain_softprompt.errors import InvalidSettingsError
+
+_NAME = re.compile(r"[\w.\-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class Tool:
                 "Tools that run at a provider (web search, code interpreters) can't be called from this machine."
             )
             raise InvalidSettingsError(msg)
+        if not _NAME.fullmatch(function["name"]):
+            msg = f"tools: expected a name of letters, digits, '_', '-' and '.', at most 128, found {function['name']!r}. Rename the tool."
+            raise InvalidSettingsError(msg)
         parameters = function.get("parameters")
         schema = parameters if isinstance(parameters, Mapping) and parameters else {"type": "object", "properties": {}}
         return cls(function["name"], str(function.get("description") or ""), schema)
@@ -66,7 +72,7 @@ class BrokenCall:
     """Text between a call's markers that is no call.
 
     Attributes:
-        raw: The text, markers left out.
+        raw: The text as it was written, marks included.
         problem: What is wrong with it.
         name: The tool, where that much could be read.
     """

@@ -90,16 +90,17 @@ class ToolCallReader:
             return False
         body_end, rest = end if end is not None else (len(self._pending), len(self._pending))
         body = self._pending[:body_end]
-        pieces.extend(self._calls(body))
+        pieces.extend(self._calls(body, self._format.closing if end is not None else ""))
         self._pending, self._region, self._spoke = self._pending[rest:], None, True
         return True
 
-    def _calls(self, body: str) -> list[Piece]:
+    def _calls(self, body: str, closing: str) -> list[Piece]:
         try:
             return [self._fitted(call) for call in self._format.read(body)]
         except ValueError as error:
             found = _NAMED.search(body)
-            return [BrokenCall(body.strip(), str(error), next((name for name in found.groups() if name), None) if found else None)]
+            name = next((name for name in found.groups() if name), None) if found else None
+            return [BrokenCall(self._format.opening + body + closing, str(error), name)]
 
     def _bare(self, pieces: list[Piece], *, last: bool) -> bool | None:
         """Try the beginning of the answer as a call without marks; ``None`` when it is text."""
