@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_softprompt.calls.errors import RequestTimeoutError, in_langchain_family
 from langchain_softprompt.calls.leaving import watch
 from langchain_softprompt.errors import RequestCancelledError
-from langchain_softprompt.messages import TextStream, response_metadata, usage_metadata
+from langchain_softprompt.messages import TextStream, ToolUse, response_metadata, usage_metadata
+from langchain_softprompt.tool_calls import KNOWN_FORMATS, ToolFormat
 
 if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
@@ -35,6 +36,9 @@ class Call:
     timeout: float | None
     allow_other_model: bool
     constraint: Constraint | None = None
+    visible: frozenset[int] = frozenset()
+    use: ToolUse = field(default_factory=ToolUse)
+    tool_format: ToolFormat = KNOWN_FORMATS["hermes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,13 @@ class Answering:
     """A call under way. Leaving `pieces` or `apieces` early cancels the request.
 
     Attributes:
+        call: What was asked.
         ending: Set once the answer is complete.
     """
 
     def __init__(self, call: Call) -> None:
-        self._call = call
-        self._text = TextStream(call.engine.model.tokenizer, call.stop)
+        self.call = call
+        self._text = TextStream(call.engine.model.tokenizer, call.stop, call.visible)
         self._tokens = 0
         self._late = False
         self.ending: Ending | None = None
@@ -98,14 +103,14 @@ class Answering:
 
     def whole(self) -> str:
         """The whole text. Without stop strings nobody needs to look at it before its end."""
-        if self._call.stop:
+        if self.call.stop:
             return "".join(self.pieces())
         with self._under_way(_thread_alarm):
             return self._take_all(self._generation.result())
 
     async def awhole(self) -> str:
         """The same in an event loop."""
-        if self._call.stop:
+        if self.call.stop:
             return "".join([piece async for piece in self.apieces()])
         with self._under_way(_loop_alarm):
             return self._take_all(await self._generation.wait())
@@ -126,7 +131,7 @@ class Answering:
         stopped = self._text.stopped_by is not None
         if result.finish_reason == "cancelled" and not stopped:
             raise self._cancelled()
-        call = self._call
+        call = self.call
         self.ending = Ending(
             usage_metadata(
                 prompt_tokens=len(call.token_ids),
@@ -145,7 +150,7 @@ class Answering:
 
     def _cancelled(self) -> Exception:
         if self._late:
-            msg = f"The answer was not finished within {self._call.timeout} seconds. Raise timeout, or lower max_tokens."
+            msg = f"The answer was not finished within {self.call.timeout} seconds. Raise timeout, or lower max_tokens."
             return RequestTimeoutError(msg)
         return RequestCancelledError(
             "The request was cancelled before its answer was finished, for instance because its engine was closed."
@@ -153,7 +158,7 @@ class Answering:
 
     @contextmanager
     def _under_way(self, set_alarm: Callable[[float, Callable[[], None]], _Alarm]) -> Iterator[None]:
-        alarm = set_alarm(self._call.timeout, self._expire) if self._call.timeout is not None else None
+        alarm = set_alarm(self.call.timeout, self._expire) if self.call.timeout is not None else None
         try:
             with in_langchain_family():
                 yield

@@ -24,7 +24,7 @@ else:  # naming the class here would bring in torch
 ALIASES = {"model_name": "model", "max_new_tokens": "max_tokens"}
 
 SETTING_NAMES = ("temperature", "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
-_OWN = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop"}
+_OWN = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop", "parallel_tool_calls"}
 # What LangChain itself sends along with a call.
 _FROM_LANGCHAIN = {"tools", "tool_choice", "response_format", "ls_structured_output_format", "structured_output_format", "stream"}
 
@@ -54,14 +54,12 @@ def check_call(arguments: Mapping[str, Any]) -> None:
 
     Raises:
         UnknownArgumentError: An argument is not known.
-        NotYetSupportedError: Tools or a response format are asked for.
+        NotYetSupportedError: A response format is asked for.
     """
     if arguments.get("model") is not None or arguments.get("model_name") is not None:
         msg = "The frozen model can't be chosen per call, as ChatSoftPrompt serves one. Make a second ChatSoftPrompt(model=...)."
         raise UnknownArgumentError(msg)
     check_known(arguments, _OWN | _FROM_LANGCHAIN | {"model", "model_name"}, "A call of ChatSoftPrompt")
-    if arguments.get("tools") or arguments.get("tool_choice") not in (None, False, "none", "auto"):
-        refuse_for_now("Tool calling")
     if arguments.get("response_format") not in (None, {"type": "text"}):
         refuse_for_now("Structured output (response_format)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -12,7 +13,6 @@ from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from typing_extensions import override
 
 from langchain_softprompt.calls.answering import Answering, Call, Ending
@@ -21,8 +21,11 @@ from langchain_softprompt.calls.batching import Batching
 from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
 from langchain_softprompt.chat_models.naming import NamedChat
+from langchain_softprompt.chat_models.speaking import Speech
+from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_constraint, tool_use, visible_ids
 from langchain_softprompt.errors import RequestError
-from langchain_softprompt.messages import encode_text, render_messages, take_soft_prompt
+from langchain_softprompt.messages import ToolUse, encode_text, render_messages, take_soft_prompt
+from langchain_softprompt.tool_calls import ToolFormat, find_format
 
 
 class ChatSoftPrompt(Batching, NamedChat):
@@ -102,10 +105,14 @@ class ChatSoftPrompt(Batching, NamedChat):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         answering = Answering(self._call(messages, stop, kwargs))
+        speech = _speech(answering)
         with closing(answering.pieces()) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-        yield _last_chunk(answering)
+                for chunk in speech.push(piece):
+                    yield ChatGenerationChunk(message=chunk)
+        for chunk in speech.finish():
+            yield ChatGenerationChunk(message=chunk)
+        yield _last_chunk(answering, speech)
 
     @override
     async def _astream(
@@ -116,10 +123,14 @@ class ChatSoftPrompt(Batching, NamedChat):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         answering = Answering(await run_in_executor(None, self._call, messages, stop, kwargs))
+        speech = _speech(answering)
         async with aclosing(answering.apieces()) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
-                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-        yield _last_chunk(answering)
+                for chunk in speech.push(piece):
+                    yield ChatGenerationChunk(message=chunk)
+        for chunk in speech.finish():
+            yield ChatGenerationChunk(message=chunk)
+        yield _last_chunk(answering, speech)
 
     def _call(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Call:
         """Settle everything about a call, and load what it needs."""
@@ -128,17 +139,31 @@ class ChatSoftPrompt(Batching, NamedChat):
             settings, stop_strings, timeout = self._settings(kwargs), self._stop(stop), self._timeout(kwargs)
             soft_prompt = self._soft_prompt(kwargs)
             engine = self._engine()
+            tokenizer, tool_format, use = engine.model.tokenizer, self._format(), tool_use(kwargs)
             return Call(
                 engine=engine,
                 token_ids=render_messages(
-                    engine.model.tokenizer, messages, drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system
+                    tokenizer,
+                    messages,
+                    drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
+                    use=use,
+                    tool_format=tool_format,
                 ),
                 soft_prompt=soft_prompt,
                 settings=settings,
                 stop=stop_strings,
                 timeout=timeout,
                 allow_other_model=bool(kwargs.get("allow_other_model", self.allow_other_model)),
+                constraint=tool_constraint(tokenizer, use, tool_format, partial(_grammar, engine)),
+                visible=visible_ids(tokenizer, tool_format) if use.tools else frozenset(),
+                use=use,
+                tool_format=tool_format,
             )
+
+    def _format(self) -> ToolFormat:
+        """How the model writes tool calls; loads the model."""
+        with in_langchain_family():
+            return find_format(self.tool_format, getattr(self._engine().model.tokenizer, "chat_template", None))
 
     # The soft prompt is settled before the LLM cache is asked, so that what was looked up is what answers.
 
@@ -234,14 +259,33 @@ class ChatSoftPrompt(Batching, NamedChat):
 
     @override
     def bind_tools(
-        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | Any], *, tool_choice: str | None = None, **kwargs: Any
-    ) -> NoReturn:
-        """Not in this release.
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | Any],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools in every call.
+
+        Args:
+            tools: Functions, LangChain tools, Pydantic classes, TypedDicts or JSON schemas.
+            tool_choice: ``"auto"`` or ``None``: the model decides. ``"any"``, ``"required"`` or ``True``: it has to call one.
+                A tool's name, or a dictionary with it: that one. ``"none"``: none is offered. Whatever has to be called is
+                held to the tools' schemas by a grammar, for which the extra ``structured`` is needed.
+            parallel_tool_calls: ``False`` for one call at most.
+            strict: Passed on to the schemas. An answer that has to be a call always follows them.
+            **kwargs: Bound to every call.
 
         Raises:
-            NotYetSupportedError: Always.
+            InvalidSettingsError: A tool can't be described to a model, or the choice names none of them.
         """
-        refuse_for_now("Tool calling (bind_tools)")
+        with in_langchain_family():
+            offered = openai_tools(tools, strict=strict)
+            ToolUse.of(offered, tool_choice, parallel=parallel_tool_calls)
+        bound = {"tools": offered, "tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
+        return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
     @override
     def with_structured_output(self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any) -> NoReturn:
@@ -275,7 +319,8 @@ class ChatSoftPrompt(Batching, NamedChat):
                 self._engine().model.tokenizer,
                 messages,
                 drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
-                tools=[convert_to_openai_tool(tool) for tool in tools or ()],
+                use=ToolUse.of(openai_tools(tools or ())),
+                tool_format=self._format(),
             )
         return virtual_tokens + len(rendered)
 
@@ -287,6 +332,11 @@ def _with_carried(messages: list[BaseMessage], arguments: dict[str, Any]) -> tup
     return (without, {**carried, **arguments}) if carried else (messages, arguments)
 
 
+def _grammar(engine: Any, text: str) -> Any:
+    """A constraint made of a grammar."""
+    raise NotImplementedError(engine, text)
+
+
 def _ending(answering: Answering) -> Ending:
     if answering.ending is None:
         msg = "The answer was read to its end without an ending."
@@ -295,13 +345,22 @@ def _ending(answering: Answering) -> Ending:
 
 
 def _result(text: str, answering: Answering) -> ChatResult:
-    ending = _ending(answering)
-    message = AIMessage(content=text, usage_metadata=ending.usage, response_metadata=ending.metadata)
+    ending, speech = _ending(answering), _speech(answering)
+    said = speech.whole(text)
+    message = AIMessage(**said, usage_metadata=ending.usage, response_metadata=_metadata(ending, speech))
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def _last_chunk(answering: Answering) -> ChatGenerationChunk:
+def _speech(answering: Answering) -> Speech:
+    return Speech(answering.call.use, answering.call.tool_format)
+
+
+def _metadata(ending: Ending, speech: Speech) -> dict[str, Any]:
+    return {**ending.metadata, "finish_reason": "tool_calls"} if speech.called else ending.metadata
+
+
+def _last_chunk(answering: Answering, speech: Speech) -> ChatGenerationChunk:
     # Usage and metadata belong on one chunk: strings in them would be joined when chunks are added up.
     ending = _ending(answering)
-    message = AIMessageChunk(content="", usage_metadata=ending.usage, response_metadata=ending.metadata, chunk_position="last")
+    message = AIMessageChunk(content="", usage_metadata=ending.usage, response_metadata=_metadata(ending, speech), chunk_position="last")
     return ChatGenerationChunk(message=message)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
+from pydantic import Field, SkipValidation
 from typing_extensions import override
 
 from langchain_softprompt.calls.arguments import SETTING_NAMES
@@ -18,10 +20,19 @@ from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.calls.naming import Named
 from langchain_softprompt.calls.shelf import SHELF
 from langchain_softprompt.errors import SoftPromptError
+from langchain_softprompt.tool_calls import ToolFormat, find_format
 
 
 class NamedChat(Named, BaseChatModel):
     """What a `ChatSoftPrompt` says of itself."""
+
+    tool_format: SkipValidation[str | ToolFormat | None] = Field(default=None, repr=False)
+    """How the model writes tool calls: a name among `tool_calls.KNOWN_FORMATS`, or a format of your own. ``None``: by its template."""
+
+    @override
+    def _check(self) -> None:
+        super()._check()
+        find_format(self.tool_format, None)
 
     @property
     @override
@@ -57,6 +68,8 @@ class NamedChat(Named, BaseChatModel):
             named = self._named(stop, kwargs, self._soft_prompt(kwargs))
         known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream"}
         rest = {name: value for name, value in kwargs.items() if name not in known}
+        if rest.get("tools"):
+            rest["tool_format"] = getattr(self.tool_format, "name", self.tool_format)
         return json.dumps([self._llm_type, named, self._model_identity(), rest], sort_keys=True, default=repr)
 
     @override
@@ -71,7 +84,9 @@ class NamedChat(Named, BaseChatModel):
             image_inputs=False,
             audio_inputs=False,
             video_inputs=False,
-            tool_calling=False,
+            tool_calling=True,
+            tool_call_streaming=True,
+            tool_choice=_guided(),
             structured_output=False,
             reasoning_output=False,
             open_weights=True,
@@ -81,3 +96,8 @@ class NamedChat(Named, BaseChatModel):
             choice = self.soft_prompt if not isinstance(self.soft_prompt, str | Path) else SHELF.peek(self.soft_prompt)
             profile["max_input_tokens"] = window - (choice.num_virtual_tokens if choice is not None else 0)
         return cast("ModelProfile", profile)
+
+
+def _guided() -> bool:
+    """Whether answers can be held to a grammar."""
+    return find_spec("llguidance") is not None

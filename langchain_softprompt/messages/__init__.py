@@ -5,6 +5,8 @@ Files:
     rendering.py          the whole chat as token ids, with second tries for templates that are strict about roles
     soft_prompt_block.py  the content block by which messages carry their soft prompt
     prompt_template.py    the prompt template that a soft prompt recommends
+    template_facts.py     TemplateFacts: what a chat template tells the model of tools
+    tool_use.py           ToolUse: the tools of one call, and how they are put to the model
     text_stream.py        TextStream: token ids to text as they come, stop strings cut off
     reporting.py          usage and response metadata of an answer
 """
@@ -17,10 +19,12 @@ from langchain_softprompt.messages.rendering import encode_text, in_first_form, 
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
 from langchain_softprompt.messages.soft_prompt_block import take_soft_prompt
 from langchain_softprompt.messages.text_stream import TextStream
+from langchain_softprompt.messages.tool_use import ToolUse, tool_choice_word
 
 __all__ = [
     "PROVIDER",
     "TextStream",
+    "ToolUse",
     "encode_text",
     "in_first_form",
     "prompt_template",
@@ -29,5 +33,6 @@ __all__ = [
     "soft_prompt_facts",
     "take_soft_prompt",
     "to_plain_messages",
+    "tool_choice_word",
     "usage_metadata",
 ]

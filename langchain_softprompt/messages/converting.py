@@ -47,6 +47,8 @@ def _to_plain(message: BaseMessage) -> PlainMessage:
         _add_reasoning(plain, message)
     elif isinstance(message, ToolMessage):
         plain["tool_call_id"] = message.tool_call_id
+        if message.status == "error" and not plain["content"].lower().startswith("error"):
+            plain["content"] = f"Error: {plain['content']}"  # templates don't know the status
     return plain
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from langchain_softprompt.errors import ChatTemplateError
 from langchain_softprompt.messages.converting import PlainMessage, to_plain_messages
+from langchain_softprompt.messages.tool_use import ToolUse, told_in_chat
+from langchain_softprompt.tool_calls import ToolFormat, find_format
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -21,12 +23,21 @@ def render_messages(
     messages: Sequence[BaseMessage],
     *,
     drop_default_system: bool = False,
-    tools: Sequence[Mapping[str, Any]] | None = None,
+    use: ToolUse | None = None,
+    tool_format: str | ToolFormat | None = None,
 ) -> list[int]:
     """Render LangChain messages to the token ids of a prompt, the assistant's turn opened.
 
     Some templates refuse two messages of one role in a row, some refuse a system message. Where the template refuses,
     neighbours of one role are merged, and then the system message is put at the head of the first user message.
+    Tools, calls and their answers are given to templates that know them, and are put in words for those that do not.
+
+    Args:
+        tokenizer: The frozen model's tokenizer, with a chat template.
+        messages: The chat.
+        drop_default_system: As in `frozen_model.render_chat`.
+        use: The tools that are offered.
+        tool_format: How the model writes calls; ``None`` goes by the chat template.
 
     Raises:
         ChatTemplateError: The template refuses the messages in every one of these forms, or a message holds more
@@ -35,9 +46,13 @@ def render_messages(
     from langchain_softprompt.frozen_model import render_chat
 
     def render(form: list[PlainMessage], drop: bool) -> list[int]:  # noqa: FBT001 - `in_first_form` calls it
-        return render_chat(tokenizer, form, drop_default_system=drop, tools=tools)
+        return render_chat(tokenizer, form, drop_default_system=drop, tools=offered)
 
-    return in_first_form(to_plain_messages(messages), render, drop_default_system=drop_default_system)
+    use = use or ToolUse()
+    written = find_format(tool_format, getattr(tokenizer, "chat_template", None))
+    chat, by_template = told_in_chat(tokenizer, to_plain_messages(messages), use.tools, written)
+    offered = use.offered if by_template else None
+    return in_first_form(chat, render, drop_default_system=drop_default_system)
 
 
 def in_first_form(chat: list[PlainMessage], how: Callable[[list[PlainMessage], bool], Made], *, drop_default_system: bool) -> Made:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ class TextStream:
     Args:
         tokenizer: Decodes the tokens; special tokens make no text.
         stop: Strings that end the text. The text is cut before the first of them.
+        visible: Special tokens that do make text, such as the marks of tool calls.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = (), visible: Collection[int] = ()) -> None:
         self._tokenizer = tokenizer
+        self._hidden = frozenset(tokenizer.all_special_ids) - set(visible) if visible else frozenset[int]()
         self._stop = tuple(stop)
         self._context: list[int] = []  # tokens of the last piece: decoders join neighbours (spaces, bytes)
         self._context_text = ""
@@ -58,7 +60,8 @@ class TextStream:
         return self._release(whole[before:])
 
     def _decode(self, token_ids: list[int]) -> str:
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        shown = [token for token in token_ids if token not in self._hidden]
+        return str(self._tokenizer.decode(shown, skip_special_tokens=not self._hidden, clean_up_tokenization_spaces=False))
 
     def _release(self, text: str) -> str:
         pending = self._pending + text

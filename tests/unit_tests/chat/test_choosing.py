@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from langchain_softprompt.chat_models import ChatSoftPrompt, NotYetSupportedError, UnknownArgumentError
 from langchain_softprompt.testing import tiny_soft_prompt
-from tests.unit_tests.chat.conftest import QUESTION, Expected
+from tests.unit_tests.chat.conftest import MAX_TOKENS, QUESTION, Expected
 
 PROMPT = ChatPromptTemplate.from_messages([("human", "{question}")])
 ASK = {"messages": [("human", QUESTION)]}
@@ -75,22 +75,20 @@ def test_bind_gives_a_real_chat_model_and_keeps_other_arguments(llm: ChatSoftPro
     assert both.with_config(tags=["x"]).bind(soft_prompt=expected.b).invoke(QUESTION).text == expected.answer_b[:3]
 
 
-@pytest.mark.parametrize("arguments", [{"soft_prompt": "acme/a"}, {"soft_prompt": "acme/a", "max_tokens": 3}])
-def test_bind_then_bind_tools_or_structured_output_raises(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
-    """Until tools come, an error that says so; a plain binding would hand the call to the bare model."""
-    with pytest.raises(NotImplementedError, match="later release"):
-        llm.bind(**arguments).bind_tools([tool])
-    with pytest.raises(NotYetSupportedError, match="later release"):
-        llm.bind(**arguments).with_structured_output(Answer)
+@pytest.mark.parametrize("length", [{}, {"max_tokens": 3}])
+def test_bind_then_bind_tools_keeps_both(llm: ChatSoftPrompt, expected: Expected, length: dict[str, Any]) -> None:
+    """In either order; a plain binding would hand the call to the bare model."""
+    for bound in (
+        llm.bind(soft_prompt=expected.a, **length).bind_tools([tool]),
+        llm.bind_tools([tool]).bind(soft_prompt=expected.a, **length),
+    ):
+        answer = bound.invoke(QUESTION)
+        assert answer.response_metadata["soft_prompt"] == expected.a
+        assert answer.usage_metadata["output_tokens"] == length.get("max_tokens", MAX_TOKENS)
 
 
-def test_bind_tools_then_bind_raises(llm: ChatSoftPrompt) -> None:
-    with pytest.raises(NotImplementedError):
-        llm.bind_tools([tool]).bind(soft_prompt="acme/a")
-
-
-@pytest.mark.parametrize("arguments", [{"tools": [{"name": "x"}]}, {"tool_choice": "any"}, {"response_format": {"type": "json_object"}}])
-def test_tools_and_response_format_in_a_call_raise(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("arguments", [{"response_format": {"type": "json_object"}}])
+def test_response_format_in_a_call_raises(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
     with pytest.raises(NotYetSupportedError):
         llm.invoke(QUESTION, **arguments)
     with pytest.raises(NotYetSupportedError):
@@ -107,9 +105,9 @@ async def test_agent_keeps_the_soft_prompt_of_a_copy_in_async_too(llm: ChatSoftP
     assert _last(await agent.ainvoke(ASK)) == expected.answer_b
 
 
-def test_agent_with_tools_raises(llm: ChatSoftPrompt, expected: Expected) -> None:
-    with pytest.raises(NotImplementedError):
-        create_agent(llm.bind(soft_prompt=expected.a), tools=[tool]).invoke(ASK)
+def test_agent_with_tools_keeps_a_bound_soft_prompt(llm: ChatSoftPrompt, expected: Expected) -> None:
+    answer = create_agent(llm.bind(soft_prompt=expected.a), tools=[tool]).invoke(ASK)["messages"][-1]
+    assert answer.response_metadata["soft_prompt"] == expected.a
 
 
 class _Choose(AgentMiddleware[Any, Any]):
@@ -126,9 +124,9 @@ def test_middleware_chooses_by_model_settings(llm: ChatSoftPrompt, expected: Exp
     assert _last(agent.invoke(ASK)) == expected.answer_b
 
 
-def test_middleware_with_tools_raises(llm: ChatSoftPrompt, expected: Expected) -> None:
-    with pytest.raises(NotImplementedError):
-        create_agent(llm, tools=[tool], middleware=[_Choose(expected.b)]).invoke(ASK)
+def test_middleware_chooses_with_tools_too(llm: ChatSoftPrompt, expected: Expected) -> None:
+    answer = create_agent(llm, tools=[tool], middleware=[_Choose(expected.b)]).invoke(ASK)["messages"][-1]
+    assert answer.response_metadata["soft_prompt"] == expected.b
 
 
 def test_configurable_field_is_followed(llm: ChatSoftPrompt, expected: Expected) -> None:
@@ -151,12 +149,13 @@ def test_configurable_field_streams_and_batches(llm: ChatSoftPrompt, expected: E
     assert len(chunks) > 2, "a model rebuilt by LangChain must not take the default of `streaming` for a wish"
 
 
-def test_configurable_then_bind_tools_raises(llm: ChatSoftPrompt) -> None:
-    configurable = llm.configurable_fields(soft_prompt=ConfigurableField(id="soft_prompt"))
-    with pytest.raises(NotImplementedError):
-        configurable.bind_tools([tool])
-    with pytest.raises(NotImplementedError):
-        configurable.with_config(configurable={"soft_prompt": "acme/a"}).bind_tools([tool])
+def test_configurable_then_bind_tools_follows_the_config_or_refuses(llm: ChatSoftPrompt, expected: Expected) -> None:
+    """LangChain hands `bind_tools` to the model as it stands; a config that names another soft prompt later is refused, not passed over."""
+    configurable: Any = llm.configurable_fields(soft_prompt=ConfigurableField(id="soft_prompt"))
+    config: Any = {"configurable": {"soft_prompt": expected.a}}
+    assert configurable.with_config(config).bind_tools([tool]).invoke(QUESTION).response_metadata["soft_prompt"] == expected.a
+    with pytest.raises(UnknownArgumentError, match="configurable"):
+        configurable.bind_tools([tool]).invoke(QUESTION, config=config)
 
 
 def test_agent_of_a_configurable_model_follows_the_config(llm: ChatSoftPrompt, expected: Expected) -> None:

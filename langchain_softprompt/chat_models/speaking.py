@@ -1,0 +1,96 @@
+"""Speech: the text of an answer becomes what LangChain calls a message, with tool calls taken out of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessageChunk, InvalidToolCall
+from langchain_core.messages import ToolCall as CallBlock
+from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
+
+from langchain_softprompt.tool_calls import BrokenCall, Piece, ToolCall, ToolCallReader
+
+if TYPE_CHECKING:
+    from langchain_softprompt.messages import ToolUse
+    from langchain_softprompt.tool_calls import ToolFormat
+
+_LETTERS = string.ascii_letters + string.digits
+
+
+class Speech:
+    """One answer's text on its way into a message.
+
+    Attributes:
+        called: Whether it has asked for a tool.
+
+    Args:
+        use: The tools that were offered. With none the text is the message.
+        tool_format: How the model writes calls.
+    """
+
+    def __init__(self, use: ToolUse, tool_format: ToolFormat) -> None:
+        self._reader = ToolCallReader(tool_format, use.tools) if use.tools else None
+        self._blocks = 0  # content blocks so far: in LangChain's v1 form a call's index counts the text before it
+        self._spoke = False
+        self.called = False
+
+    def chunks(self, texts: Iterable[str]) -> Iterable[AIMessageChunk]:
+        """The chunks of a whole answer, from its text as it comes."""
+        for text in texts:
+            yield from self.push(text)
+        yield from self.finish()
+
+    def push(self, text: str) -> list[AIMessageChunk]:
+        """Chunks for more text, often none."""
+        if self._reader is None:
+            return [AIMessageChunk(content=text)]
+        return [self._chunk(piece) for piece in self._reader.push(text)]
+
+    def finish(self) -> list[AIMessageChunk]:
+        """Chunks for what was held back; the answer has ended."""
+        return [self._chunk(piece) for piece in self._reader.finish()] if self._reader is not None else []
+
+    def whole(self, text: str) -> dict[str, Any]:
+        """Content and calls of a message, from the whole text."""
+        if self._reader is None:
+            return {"content": text}
+        pieces = [*self._reader.push(text), *self._reader.finish()]
+        calls: list[CallBlock] = []
+        broken: list[InvalidToolCall] = []
+        for piece in pieces:
+            if isinstance(piece, ToolCall):
+                calls.append(tool_call(name=piece.name, args=dict(piece.arguments), id=_new_id()))
+            elif isinstance(piece, BrokenCall):
+                broken.append(invalid_tool_call(name=piece.name, args=piece.raw, id=_new_id(), error=piece.problem))
+        self.called = bool(calls)
+        return {
+            "content": "".join(piece for piece in pieces if isinstance(piece, str)),
+            "tool_calls": calls,
+            "invalid_tool_calls": broken,
+        }
+
+    def _chunk(self, piece: Piece) -> AIMessageChunk:
+        if isinstance(piece, str):
+            self._blocks += not self._spoke
+            self._spoke = True
+            return AIMessageChunk(content=piece)
+        self.called = self.called or isinstance(piece, ToolCall)
+        return AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(piece)])
+
+    def _call_chunk(self, piece: ToolCall | BrokenCall) -> ToolCallChunk:
+        # A broken call comes with its marks: LangChain would complete half an object to a whole one, and call the tool.
+        args = json.dumps(dict(piece.arguments), ensure_ascii=False) if isinstance(piece, ToolCall) else piece.raw
+        self._blocks += 1
+        return tool_call_chunk(name=piece.name, args=args, id=_new_id(), index=self._blocks - 1)
+
+
+def _new_id() -> str:
+    """Nine letters and digits, which all chat templates take; models name none themselves."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(9))
+
+
+__all__ = ["Speech"]

@@ -1,0 +1,71 @@
+"""From a call's arguments to the tools that the model is offered, and to what its answer is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_softprompt.errors import InvalidSettingsError
+from langchain_softprompt.messages import ToolUse
+from langchain_softprompt.tool_calls import ToolFormat, call_grammar
+
+if TYPE_CHECKING:
+    from langchain_softprompt.sampling import Constraint
+
+
+def openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
+    """Anything that LangChain takes as a tool, in OpenAI's form.
+
+    Raises:
+        InvalidSettingsError: One of them can't be described to a model.
+    """
+    converted = []
+    for tool in tools:
+        try:
+            converted.append(convert_to_openai_tool(tool, strict=strict))
+        except Exception as error:
+            msg = f"tools: {tool!r} can't be described to a model: {error}. Give functions with docstrings, tools, or JSON schemas."
+            raise InvalidSettingsError(msg) from error
+    return converted
+
+
+def tool_use(arguments: Mapping[str, Any]) -> ToolUse:
+    """The tools of one call.
+
+    Raises:
+        InvalidSettingsError: As `ToolUse.of`.
+    """
+    offered = openai_tools(arguments.get("tools") or ())
+    return ToolUse.of(offered, arguments.get("tool_choice"), parallel=arguments.get("parallel_tool_calls"))
+
+
+def tool_constraint(tokenizer: Any, use: ToolUse, tool_format: ToolFormat, grammar: Callable[[str], Constraint]) -> Constraint | None:
+    """What an answer is held to that has to be a call; ``None`` where it may be anything.
+
+    Args:
+        tokenizer: The frozen model's.
+        use: The tools.
+        tool_format: How the model writes calls.
+        grammar: Makes a constraint of a grammar in llguidance's Lark.
+    """
+    if not use.wanted:
+        return None
+    return grammar(call_grammar(tool_format, use.wanted, several=use.several, special_id=lambda mark: special_id(tokenizer, mark)))
+
+
+def special_id(tokenizer: Any, mark: str) -> int | None:
+    """The token of a mark that is a special token; ``None`` for ordinary text."""
+    if mark not in tokenizer.all_special_tokens:
+        return None
+    return int(tokenizer.convert_tokens_to_ids(mark))
+
+
+def visible_ids(tokenizer: Any, tool_format: ToolFormat) -> frozenset[int]:
+    """Special tokens that are part of how calls are written, so that their text must be seen."""
+    marks = {tool_format.opening, tool_format.closing, "[ARGS]", "[CALL_ID]", "<escape>", '<|"|>', "<|python_tag|>"} - {""}
+    return frozenset(found for mark in marks if (found := special_id(tokenizer, mark)) is not None)
+
+
+__all__ = ["openai_tools", "special_id", "tool_constraint", "tool_use", "visible_ids"]
