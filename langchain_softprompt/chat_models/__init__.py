@@ -5,6 +5,10 @@ Files:
     configured.py   its fields, how they are checked, and how it names itself in caches and traces
     arguments.py    which arguments are known, at construction and per call
     binding.py      `bind` without losing what was bound
+    response_format.py  what a call's answer is held to, and its check
+    structured.py   `with_structured_output`
+    schemas.py      the kinds of schema it takes
+    parsing.py      what a held answer means
     answering.py    one request from submission to its end
     batching.py     batches reach the engine all at once
     leaving.py      the interpreter does not wait for batches that nobody can take any more

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from langchain_core.runnables import RunnableConfig, ensure_config
 
-from langchain_softprompt.chat_models.errors import NotYetSupportedError, UnknownArgumentError
+from langchain_softprompt.chat_models.errors import NotYetSupportedError, UnknownArgumentError, in_langchain_family
+from langchain_softprompt.chat_models.response_format import read_response_format
 from langchain_softprompt.errors import InvalidReferenceError, InvalidSettingsError
 from langchain_softprompt.refs import SoftPromptRef
 
@@ -24,7 +25,7 @@ else:  # naming the class here would bring in torch
 ALIASES = {"model_name": "model", "max_new_tokens": "max_tokens"}
 
 SETTING_NAMES = ("temperature", "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
-_OWN = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop"}
+_OWN = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop", "show_schema", "allow_invalid"}
 # What LangChain itself sends along with a call.
 _FROM_LANGCHAIN = {"tools", "tool_choice", "response_format", "ls_structured_output_format", "structured_output_format", "stream"}
 
@@ -54,7 +55,10 @@ def check_call(arguments: Mapping[str, Any]) -> None:
 
     Raises:
         UnknownArgumentError: An argument is not known.
-        NotYetSupportedError: Tools or a response format are asked for.
+        NotYetSupportedError: Tools are asked for.
+        InvalidSettingsError: The response format is of no known form.
+        InvalidGrammarError: Answers can't be held to the response format.
+        MissingExtraError: A response format needs a package that is not installed.
     """
     if arguments.get("model") is not None or arguments.get("model_name") is not None:
         msg = "The frozen model can't be chosen per call, as ChatSoftPrompt serves one. Make a second ChatSoftPrompt(model=...)."
@@ -62,8 +66,8 @@ def check_call(arguments: Mapping[str, Any]) -> None:
     check_known(arguments, _OWN | _FROM_LANGCHAIN | {"model", "model_name"}, "A call of ChatSoftPrompt")
     if arguments.get("tools") or arguments.get("tool_choice") not in (None, False, "none", "auto"):
         refuse_for_now("Tool calling")
-    if arguments.get("response_format") not in (None, {"type": "text"}):
-        refuse_for_now("Structured output (response_format)")
+    with in_langchain_family():
+        read_response_format(arguments.get("response_format"))
 
 
 def refuse_for_now(feature: str) -> NoReturn:

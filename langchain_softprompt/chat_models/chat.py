@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput
@@ -20,6 +20,8 @@ from langchain_softprompt.chat_models.arguments import check_call, check_configu
 from langchain_softprompt.chat_models.batching import BatchingChat
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
 from langchain_softprompt.chat_models.errors import in_langchain_family
+from langchain_softprompt.chat_models.response_format import read_response_format, shows_format, with_instruction
+from langchain_softprompt.chat_models.structured import structured_output
 from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import encode_text, render_messages
 
@@ -57,6 +59,15 @@ class ChatSoftPrompt(BatchingChat):
         ```
 
         Leaving a stream early, or cancelling the task, frees the request's row in the engine.
+
+    Structured output:
+        ```python
+        llm.with_structured_output(Ticket).invoke("My card was charged twice.")  # a Pydantic class, or any other schema
+        llm.invoke("Hello", response_format={"type": "json_object"})
+        ```
+
+        Answers are held to the schema token by token (extra ``structured``). A bare model is also shown the schema, in the
+        system message; with a soft prompt it is not, unless ``show_schema=True``.
 
     Token usage:
         ``usage_metadata["input_tokens"]`` counts the text's tokens and the virtual tokens of the soft prompt, as both
@@ -122,8 +133,11 @@ class ChatSoftPrompt(BatchingChat):
         """Settle everything about a call, and load what it needs."""
         with in_langchain_family():
             check_call(kwargs)
+            held = read_response_format(kwargs.get("response_format"))
             settings, stop_strings, timeout = self._settings(kwargs), self._stop(stop), self._timeout(kwargs)
             soft_prompt = self._soft_prompt(kwargs)
+            if held is not None and shows_format(kwargs, soft_prompt):
+                messages = with_instruction(messages, held)
             engine = self._engine()
             return Call(
                 engine=engine,
@@ -135,6 +149,8 @@ class ChatSoftPrompt(BatchingChat):
                 stop=stop_strings,
                 timeout=timeout,
                 allow_other_model=bool(kwargs.get("allow_other_model", self.allow_other_model)),
+                constraint=held.constraint(engine.model.tokenizer) if held is not None else None,
+                check=held.check if held is not None and not kwargs.get("allow_invalid") else None,
             )
 
     # The soft prompt is settled before the LLM cache is asked, so that what was looked up is what answers.
@@ -223,22 +239,45 @@ class ChatSoftPrompt(BatchingChat):
     @override
     def bind_tools(
         self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | Any], *, tool_choice: str | None = None, **kwargs: Any
-    ) -> NoReturn:
-        """Not in this release.
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Not in this release, but for no tools at all, which is `bind`.
 
         Raises:
-            NotYetSupportedError: Always.
+            NotYetSupportedError: There are tools.
         """
-        refuse_for_now("Tool calling (bind_tools)")
+        if tools or tool_choice:
+            refuse_for_now("Tool calling (bind_tools)")
+        return self.bind(**kwargs)
 
     @override
-    def with_structured_output(self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any) -> NoReturn:
-        """Not in this release.
+    def with_structured_output(
+        self,
+        schema: Any,
+        *,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Hold answers to a schema, token by token, and read them. Needs the extra ``structured``.
+
+        Args:
+            schema: A Pydantic class, a ``TypedDict`` class, a JSON schema, an ``Enum`` class, a ``Literal``, or a compiled
+                regular expression, which the whole answer then matches. ``None`` for any JSON object, with ``json_mode``.
+            method: Taken as other models take it; all three hold answers to the schema.
+            include_raw: Give ``raw``, ``parsed`` and ``parsing_error`` in place of the value, and raise nothing for an answer
+                that can't be read.
+            strict: False lets objects hold more than they declare, where the schema allows it.
+            **kwargs: More arguments for each call, for instance ``show_schema``.
+
+        Returns:
+            A Runnable that gives the value, or raises `AnswerFormatError` where the token limit cut the answer.
 
         Raises:
-            NotYetSupportedError: Always.
+            InvalidGrammarError: Answers can't be held to the schema; the message names the part at fault.
+            MissingExtraError: llguidance or jsonschema is not installed.
         """
-        refuse_for_now("Structured output (with_structured_output)")
+        return structured_output(self, schema, method=method, include_raw=include_raw, strict=strict, **kwargs)
 
     # Counting.
 

@@ -9,6 +9,7 @@ SoftPromptError                    also raised as LangChain's
 ├── ChatTemplateError              ModelInvalidRequestError
 ├── InvalidReferenceError          ModelInvalidRequestError
 ├── InvalidSettingsError           ModelInvalidRequestError
+├── InvalidGrammarError            ModelInvalidRequestError
 ├── EngineBusyError                ModelRateLimitError (may be retried)
 ├── RequestFailedError             ModelAPIError (may be retried)
 ├── RequestTimeoutError            ModelTimeoutError (may be retried), TimeoutError
@@ -35,6 +36,7 @@ from langchain_softprompt.errors import (
     ChatTemplateError,
     ContextLengthError,
     EngineBusyError,
+    InvalidGrammarError,
     InvalidReferenceError,
     InvalidSettingsError,
     InvalidSoftPromptError,
@@ -68,6 +70,7 @@ _FAMILY: dict[type[SoftPromptError], type[ModelError]] = {
     ChatTemplateError: ModelInvalidRequestError,
     InvalidReferenceError: ModelInvalidRequestError,
     InvalidSettingsError: ModelInvalidRequestError,
+    InvalidGrammarError: ModelInvalidRequestError,
     EngineBusyError: ModelRateLimitError,
     RequestFailedError: ModelAPIError,
 }

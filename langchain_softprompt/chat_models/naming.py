@@ -13,6 +13,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.load import dumpd
 from typing_extensions import override
 
+from langchain_softprompt import grammars
 from langchain_softprompt.chat_models.arguments import SETTING_NAMES, SoftPromptChoice
 from langchain_softprompt.chat_models.configured import AutoProfile, ConfiguredChat
 from langchain_softprompt.chat_models.errors import in_langchain_family
@@ -78,6 +79,8 @@ class NamedChat(ConfiguredChat):
             named = self._named(stop, kwargs, self._soft_prompt(kwargs))
         known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream"}
         rest = {name: value for name, value in kwargs.items() if name not in known}
+        if rest.get("response_format") is not None:  # properties come in the schema's order, so it is part of the key
+            rest["response_format"] = json.dumps(rest["response_format"], default=repr)
         return json.dumps([self._llm_type, named, self._model_identity(), rest], sort_keys=True, default=repr)
 
     def _model_identity(self) -> str:
@@ -127,7 +130,7 @@ class NamedChat(ConfiguredChat):
             audio_inputs=False,
             video_inputs=False,
             tool_calling=False,
-            structured_output=False,
+            structured_output=grammars.available(),
             reasoning_output=False,
             open_weights=True,
         )
