@@ -20,7 +20,7 @@ from langchain_softprompt.chat_models.arguments import check_call, check_configu
 from langchain_softprompt.chat_models.batching import BatchingChat
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
 from langchain_softprompt.chat_models.errors import in_langchain_family
-from langchain_softprompt.chat_models.response_format import read_response_format, shows_format, with_instruction
+from langchain_softprompt.chat_models.response_format import read_response_format, with_instruction
 from langchain_softprompt.chat_models.structured import structured_output
 from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import encode_text, render_messages
@@ -66,8 +66,8 @@ class ChatSoftPrompt(BatchingChat):
         llm.invoke("Hello", response_format={"type": "json_object"})
         ```
 
-        Answers are held to the schema token by token (extra ``structured``). A bare model is also shown the schema, in the
-        system message; with a soft prompt it is not, unless ``show_schema=True``.
+        Answers are held to the schema token by token (extra ``structured``). The prompt stays as it is, unless you say
+        ``show_schema=True``.
 
     Token usage:
         ``usage_metadata["input_tokens"]`` counts the text's tokens and the virtual tokens of the soft prompt, as both
@@ -136,7 +136,7 @@ class ChatSoftPrompt(BatchingChat):
             held = read_response_format(kwargs.get("response_format"))
             settings, stop_strings, timeout = self._settings(kwargs), self._stop(stop), self._timeout(kwargs)
             soft_prompt = self._soft_prompt(kwargs)
-            if held is not None and shows_format(kwargs, soft_prompt):
+            if held is not None and kwargs.get("show_schema"):
                 messages = with_instruction(messages, held)
             engine = self._engine()
             return Call(

@@ -57,12 +57,6 @@ class ResponseFormat:
             raise AnswerFormatError(msg, text=text, reason="schema")
 
 
-def shows_format(arguments: Mapping[str, Any], soft_prompt: object) -> bool:
-    """Whether to tell the model the format in words: what the call says, else only a bare model, as a soft prompt was trained without."""
-    chosen = arguments.get("show_schema")
-    return soft_prompt is None if chosen is None else bool(chosen)
-
-
 def with_instruction(messages: Sequence[BaseMessage], held: ResponseFormat) -> list[BaseMessage]:
     """The messages with the format in words at the end of the system message, or as one."""
     if held.instruction is None:
@@ -156,4 +150,4 @@ def _shortened(text: str) -> str:
     return repr(text if len(text) <= 200 else f"{text[:120]} ... {text[-60:]}")
 
 
-__all__ = ["ResponseFormat", "read_response_format", "shows_format", "with_instruction"]
+__all__ = ["ResponseFormat", "read_response_format", "with_instruction"]

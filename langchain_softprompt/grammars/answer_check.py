@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+import math
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -49,8 +50,8 @@ def _validator_class(schema: dict[str, Any]) -> Any:
 
 
 def _multiple_of(validator: Any, step: float, value: Any, _schema: Any) -> Any:
-    """In decimal: as binary fractions 0.3 would be no multiple of 0.1."""
-    if validator.is_type(value, "number") and Decimal(repr(value)) % Decimal(repr(step)) != 0:
+    """As written: with binary fractions 0.7 would be no multiple of 0.1."""
+    if validator.is_type(value, "number") and math.isfinite(value) and Fraction(repr(value)) % Fraction(repr(step)) != 0:
         yield library("jsonschema").ValidationError(f"{value!r} is not a multiple of {step!r}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from langchain_softprompt.grammars.schema_walk import children, walk
 
@@ -23,6 +23,15 @@ def without_unknown_formats(schema: dict[str, Any], known: Callable[[str], bool]
     for _, part in walk(schema):
         if isinstance(part.get("format"), str) and not known(part["format"]):
             del part["format"]
+    return schema
+
+
+def with_ascii_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """Write each ``$ref`` as the URI that it has to be: Pydantic leaves letters beyond ASCII in the names of classes."""
+    schema = copy.deepcopy(schema)
+    for _, part in walk(schema):
+        if isinstance(part.get("$ref"), str):
+            part["$ref"] = quote(part["$ref"], safe="#/:?&=%~$@!*'()+,;")
     return schema
 
 
@@ -82,4 +91,4 @@ def _can_close(schema: dict[str, Any]) -> bool:
     return set(schema.get("required", ())) <= set(declared) and least <= len(declared)
 
 
-__all__ = ["with_closed_objects", "without_unknown_formats"]
+__all__ = ["with_ascii_references", "with_closed_objects", "without_unknown_formats"]

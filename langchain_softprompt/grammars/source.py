@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from langchain_softprompt.errors import InvalidGrammarError
 from langchain_softprompt.grammars.answer_check import check_schema, why_invalid
 from langchain_softprompt.grammars.library import library
-from langchain_softprompt.grammars.schema_forms import with_closed_objects, without_unknown_formats
+from langchain_softprompt.grammars.schema_forms import with_ascii_references, with_closed_objects, without_unknown_formats
 from langchain_softprompt.grammars.schema_walk import walk
 
 # Whitespace only where JSON is usually written with it, one space at most: a model can't lose itself in blanks. The rest
@@ -69,7 +69,7 @@ class GrammarSource:
         """
         text = _as_json(schema)
         check_schema(schema)
-        formed = without_unknown_formats(schema, _is_known_format)
+        formed = with_ascii_references(without_unknown_formats(schema, _is_known_format))
         formed = with_closed_objects(formed) if closed else formed
         try:
             grammar = library("llguidance").LLMatcher.grammar_from_json_schema(json.dumps(formed), overrides=_JSON_OPTIONS)

@@ -33,7 +33,7 @@ class Grammar:
 
     Raises:
         InvalidGrammarError: It takes more than llguidance's limits allow, no text of these tokens fits it, or the tokenizer is
-            not of the fast kind.
+            not of the fast kind, or of one that llguidance can't read.
         MissingExtraError: llguidance is not installed.
     """
 
@@ -59,11 +59,11 @@ class GrammarState:
         """What may come here; tokens that end the answer exactly where the grammar may end.
 
         Raises:
-            InvalidGrammarError: The grammar takes more here than its limits allow.
+            InvalidGrammarError: The grammar takes more here than its limits allow, or no token fits it.
         """
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
         if self._matcher.is_error():
-            raise _too_much(self._matcher)
+            raise _refusal(self._matcher)
         mask = torch.zeros(size, dtype=torch.bool)  # A model may have more logits than its tokenizer has tokens, or fewer.
         known = min(size, len(bits))
         mask[:known] = torch.from_numpy(bits[:known]).view(torch.bool)
@@ -86,7 +86,11 @@ class _PreparedTokenizer:
     """A tokenizer as llguidance reads it, and the beginnings of the grammars compiled for it, least recently used first out."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tokenizer = library("llguidance.hf").from_tokenizer(tokenizer)
+        try:
+            self._tokenizer = library("llguidance.hf").from_tokenizer(tokenizer)
+        except ValueError as error:
+            msg = f"Answers can't be held to a grammar with this model, as llguidance can't read its tokenizer: {error}. Ask for plain text."
+            raise InvalidGrammarError(msg) from None
         self.ending = tuple(self._tokenizer.eos_tokens)
         self._kept: OrderedDict[str, Any] = OrderedDict()
         self._guard = threading.Lock()
@@ -100,7 +104,7 @@ class _PreparedTokenizer:
         if not matcher.is_error():
             matcher.compute_bitmask()  # The first is the dearest, and copies have it ready.
         if matcher.is_error():
-            raise _too_much(matcher)
+            raise _refusal(matcher)
         with self._guard:
             self._kept[source.grammar] = matcher
             if len(self._kept) > _MOST_KEPT:
@@ -125,7 +129,9 @@ def _prepared(tokenizer: Any) -> _PreparedTokenizer:
         return _PREPARED[tokenizer]
 
 
-def _too_much(matcher: Any) -> InvalidGrammarError:
+def _refusal(matcher: Any) -> InvalidGrammarError:
+    if "NoExtension" in matcher.get_error():
+        return InvalidGrammarError("The grammar can't be held to: it asks for text that none of the model's tokens can begin. Check it.")
     return InvalidGrammarError(f"The grammar can't be held to: {_first_line(matcher)}. Make it simpler or smaller.")
 
 
