@@ -33,7 +33,10 @@ def why_invalid(text: str, schema_text: str) -> str | None:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         return f"it can't be read as JSON ({type(error).__name__}: {str(error)[:200]})"
-    best = library("jsonschema.exceptions").best_match(_validator(schema_text).iter_errors(value))
+    try:
+        best = library("jsonschema.exceptions").best_match(_validator(schema_text).iter_errors(value))
+    except RecursionError:
+        return None  # nested deeper than jsonschema goes, or a schema that refers to itself in a circle: the grammar stands alone
     return None if best is None else f"at {best.json_path}: {best.message[:300]}"
 
 

@@ -68,13 +68,15 @@ class GrammarSource:
             MissingExtraError: llguidance or jsonschema is not installed.
         """
         text = _as_json(schema)
-        check_schema(schema)
-        formed = with_ascii_references(without_unknown_formats(schema, _is_known_format))
-        formed = with_closed_objects(formed) if closed else formed
         try:
+            check_schema(schema)
+            formed = with_ascii_references(without_unknown_formats(schema, _is_known_format))
+            formed = with_closed_objects(formed) if closed else formed
             grammar = library("llguidance").LLMatcher.grammar_from_json_schema(json.dumps(formed), overrides=_JSON_OPTIONS)
-        except ValueError as error:
-            msg = f"The JSON schema can't be held to: {error}. Make it smaller."
+        except InvalidGrammarError:
+            raise
+        except (ValueError, RecursionError) as error:
+            msg = f"The JSON schema can't be held to: {str(error)[:300]}. Make it smaller."
             raise InvalidGrammarError(msg) from None
         problem = _problem(grammar)
         if problem:

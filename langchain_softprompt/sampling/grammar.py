@@ -89,7 +89,7 @@ class _PreparedTokenizer:
         try:
             self._tokenizer = library("llguidance.hf").from_tokenizer(tokenizer)
         except ValueError as error:
-            msg = f"Answers can't be held to a grammar with this model, as llguidance can't read its tokenizer: {error}. Ask for plain text."
+            msg = f"Answers can't be held to a grammar with this model, as its tokenizer can't be read: {error}. Ask for plain text."
             raise InvalidGrammarError(msg) from None
         self.ending = tuple(self._tokenizer.eos_tokens)
         self._kept: OrderedDict[str, Any] = OrderedDict()

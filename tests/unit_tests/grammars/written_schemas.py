@@ -8,8 +8,34 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-_WORDS = ("name", "id", "größe", "名前", "a b", 'quo"te', "back\\slash", "nested/path", "tilde~", "naïve", "😀", "$price", "x-y", "", "items")
-_PATTERNS = ("^[A-Z]{2}-[0-9]{3}$", "^(red|green)$", "^\\d{4}$", "[ab]", "^[^\\s]{1,5}$", "^a|b$", "^\\w{2,4}$", "^[äöü]{1,3}$", "^/[a-z]*$")
+_WORDS = (
+    "name",
+    "id",
+    "größe",
+    "名前",
+    "a b",
+    'quo"te',
+    "back\\slash",
+    "nested/path",
+    "tilde~",
+    "naïve",
+    "😀",
+    "$price",
+    "x-y",
+    "",
+    "items",
+)
+_PATTERNS = (
+    "^[A-Z]{2}-[0-9]{3}$",
+    "^(red|green)$",
+    "^\\d{4}$",
+    "[ab]",
+    "^[^\\s]{1,5}$",
+    "^a|b$",
+    "^\\w{2,4}$",
+    "^[äöü]{1,3}$",
+    "^/[a-z]*$",
+)
 _FORMATS = ("date", "time", "date-time", "duration", "uuid", "email", "ipv4", "hostname", "int64", "password")
 
 
@@ -35,7 +61,8 @@ class Writer:
         if depth <= 0:
             return self._one(leaves)()
         nested: tuple[Callable[[int], Schema], ...] = (
-            self._object, self._object, self._array, self._tuple, self._any_of, self._nullable, self._ref, self._all_of, self._one_of, self._map,
+            self._object, self._object, self._array, self._tuple, self._any_of, self._nullable, self._ref, self._all_of, self._one_of,
+            self._map,
         )  # fmt: skip
         return self._one(leaves)() if self._random.random() < 0.5 else self._one(nested)(depth - 1)
 
@@ -72,10 +99,9 @@ class Writer:
 
     def _one_of(self, depth: int) -> Schema:
         kinds = self._random.sample(("circle", "square", "dot"), 2)
+        branches = [{"kind": {"const": kind}, "value": self._any(depth - 1)} for kind in kinds]
         return {
-            "oneOf": [
-                {"type": "object", "properties": {"kind": {"const": kind}, "value": self._any(depth - 1)}, "required": ["kind"]} for kind in kinds
-            ],
+            "oneOf": [{"type": "object", "properties": branch, "required": ["kind"]} for branch in branches],
             **({"discriminator": {"propertyName": "kind"}} if self._random.random() < 0.5 else {}),
         }  # fmt: skip
 
