@@ -11,7 +11,6 @@ from langchain.chat_models import init_chat_model
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
-from pydantic import BaseModel
 
 from langchain_softprompt.chat_models import ChatSoftPrompt, NotYetSupportedError, UnknownArgumentError
 from langchain_softprompt.testing import tiny_soft_prompt
@@ -19,12 +18,6 @@ from tests.unit_tests.chat.conftest import QUESTION, Expected
 
 PROMPT = ChatPromptTemplate.from_messages([("human", "{question}")])
 ASK = {"messages": [("human", QUESTION)]}
-
-
-class Answer(BaseModel):
-    """An answer."""
-
-    text: str
 
 
 def tool(question: str) -> str:
@@ -76,12 +69,10 @@ def test_bind_gives_a_real_chat_model_and_keeps_other_arguments(llm: ChatSoftPro
 
 
 @pytest.mark.parametrize("arguments", [{"soft_prompt": "acme/a"}, {"soft_prompt": "acme/a", "max_tokens": 3}])
-def test_bind_then_bind_tools_or_structured_output_raises(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
+def test_bind_then_bind_tools_raises(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
     """Until tools come, an error that says so; a plain binding would hand the call to the bare model."""
     with pytest.raises(NotImplementedError, match="later release"):
         llm.bind(**arguments).bind_tools([tool])
-    with pytest.raises(NotYetSupportedError, match="later release"):
-        llm.bind(**arguments).with_structured_output(Answer)
 
 
 def test_bind_tools_then_bind_raises(llm: ChatSoftPrompt) -> None:
@@ -89,8 +80,8 @@ def test_bind_tools_then_bind_raises(llm: ChatSoftPrompt) -> None:
         llm.bind_tools([tool]).bind(soft_prompt="acme/a")
 
 
-@pytest.mark.parametrize("arguments", [{"tools": [{"name": "x"}]}, {"tool_choice": "any"}, {"response_format": {"type": "json_object"}}])
-def test_tools_and_response_format_in_a_call_raise(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("arguments", [{"tools": [{"name": "x"}]}, {"tool_choice": "any"}])
+def test_tools_in_a_call_raise(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
     with pytest.raises(NotYetSupportedError):
         llm.invoke(QUESTION, **arguments)
     with pytest.raises(NotYetSupportedError):
