@@ -74,5 +74,5 @@ $(RUNTIME): pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): $(RUNTIME)
-	$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[train,eval,plots,datasets,docs]' --group dev
+	$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[train,eval,plots,datasets,structured,docs]' --group dev
 	@touch $@

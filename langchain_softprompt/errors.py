@@ -18,8 +18,10 @@ The whole tree::
     ├── TrainingDataError            a line of training data that can't be used
     ├── RunFolderError               a run folder that can't be written, or can't be resumed from
     ├── EvaluationError              an evaluation that can't be made as asked
+    ├── InvalidGrammarError          a schema, pattern or grammar that answers can't be held to
     ├── RequestError                 one request failed; the engine goes on
     │   ├── ContextLengthError           prompt and answer do not fit the model's context
+    │   ├── AnswerFormatError            an answer cut off, or not of the form it was to have
     │   ├── RequestCancelledError        cancelled by the caller
     │   └── RequestFailedError           the model raised while serving this request
     ├── EngineError
@@ -132,12 +134,30 @@ class EvaluationError(SoftPromptError, ValueError):
     """An evaluation that can't be made as asked: an unknown metric, or one that does not fit the data."""
 
 
+class InvalidGrammarError(SoftPromptError, ValueError):
+    """A JSON schema, pattern or grammar that answers can't be held to; the message names the part at fault."""
+
+
 class RequestError(SoftPromptError):
     """One request failed; the engine goes on."""
 
 
 class ContextLengthError(RequestError, ValueError):
     """Prompt and answer do not fit the model's context window."""
+
+
+class AnswerFormatError(RequestError, ValueError):
+    """An answer that is not of the form it was to have: the token limit or a stop string cut it, or it does not fit its schema.
+
+    Attributes:
+        text: What the model wrote.
+        reason: ``"length"``, ``"stop_sequence"`` or ``"schema"``.
+    """
+
+    def __init__(self, message: str, *, text: str, reason: str) -> None:
+        self.text = text
+        self.reason = reason
+        super().__init__(message)
 
 
 class RequestCancelledError(RequestError):

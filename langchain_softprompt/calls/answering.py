@@ -39,6 +39,8 @@ class Call:
     visible: frozenset[int] = frozenset()
     use: ToolUse = field(default_factory=ToolUse)
     tool_format: ToolFormat = KNOWN_FORMATS["hermes"]
+    check: Callable[[str, str | None], None] | None = None
+    """Refuses an answer, given its text and why it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Answering:
         self.call = call
         self._text = TextStream(call.engine.model.tokenizer, call.stop, call.visible)
         self._tokens = 0
+        self._said: list[str] = []
         self._late = False
         self.ending: Ending | None = None
         with in_langchain_family():
@@ -121,7 +124,8 @@ class Answering:
 
     def _take(self, *token_ids: int) -> str:
         self._tokens += len(token_ids)
-        return self._text.push(token_ids)
+        self._said.append(self._text.push(token_ids))
+        return self._said[-1]
 
     def _take_all(self, result: ResultPort) -> str:
         return self._take(*result.token_ids) + self._finish(result)
@@ -132,6 +136,9 @@ class Answering:
         if result.finish_reason == "cancelled" and not stopped:
             raise self._cancelled()
         call = self.call
+        reason = "stop_sequence" if stopped else result.finish_reason
+        if call.check is not None:
+            call.check("".join([*self._said, rest]), reason)
         self.ending = Ending(
             usage_metadata(
                 prompt_tokens=len(call.token_ids),
@@ -142,7 +149,7 @@ class Answering:
             response_metadata(
                 model_name=call.engine.model.name,
                 model_revision=call.engine.model.revision,
-                finish_reason="stop_sequence" if stopped else result.finish_reason,
+                finish_reason=reason,
                 soft_prompt=call.soft_prompt,
             ),
         )

@@ -6,11 +6,12 @@ import difflib
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig, ensure_config
 
-from langchain_softprompt.calls.errors import NotYetSupportedError, UnknownArgumentError
+from langchain_softprompt.calls.errors import UnknownArgumentError, in_langchain_family
+from langchain_softprompt.calls.response_format import read_response_format
 from langchain_softprompt.errors import InvalidReferenceError, InvalidSettingsError
 from langchain_softprompt.refs import SoftPromptRef
 
@@ -24,7 +25,10 @@ else:  # naming the class here would bring in torch
 ALIASES = {"model_name": "model", "max_new_tokens": "max_tokens"}
 
 SETTING_NAMES = ("temperature", "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
-_OWN = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop", "parallel_tool_calls"}
+_OWN = {
+    *(*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop"),
+    *("parallel_tool_calls", "show_schema", "allow_invalid"),
+}
 # What LangChain itself sends along with a call.
 _FROM_LANGCHAIN = {"tools", "tool_choice", "response_format", "ls_structured_output_format", "structured_output_format", "stream"}
 
@@ -54,27 +58,16 @@ def check_call(arguments: Mapping[str, Any]) -> None:
 
     Raises:
         UnknownArgumentError: An argument is not known.
-        NotYetSupportedError: A response format is asked for.
+        InvalidSettingsError: The response format is of no known form.
+        InvalidGrammarError: Answers can't be held to the response format.
+        MissingExtraError: A response format needs a package that is not installed.
     """
     if arguments.get("model") is not None or arguments.get("model_name") is not None:
         msg = "The frozen model can't be chosen per call, as ChatSoftPrompt serves one. Make a second ChatSoftPrompt(model=...)."
         raise UnknownArgumentError(msg)
     check_known(arguments, _OWN | _FROM_LANGCHAIN | {"model", "model_name"}, "A call of ChatSoftPrompt")
-    if arguments.get("response_format") not in (None, {"type": "text"}):
-        refuse_for_now("Structured output (response_format)")
-
-
-def refuse_for_now(feature: str) -> NoReturn:
-    """Refuse what a later release brings.
-
-    Raises:
-        NotYetSupportedError: Always.
-    """
-    msg = (
-        f"{feature} is not part of langchain-softprompt 0.1; a later release brings it. "
-        "Until then ask for plain text and parse it, or give this step to another chat model."
-    )
-    raise NotYetSupportedError(msg)
+    with in_langchain_family():
+        read_response_format(arguments.get("response_format"))
 
 
 def with_full_names(arguments: Mapping[str, Any]) -> dict[str, Any]:

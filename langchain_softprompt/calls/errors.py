@@ -10,11 +10,11 @@ SoftPromptError                    also raised as LangChain's
 ├── InvalidReferenceError          ModelInvalidRequestError
 ├── InvalidSettingsError           ModelInvalidRequestError
 ├── SoftPromptChoiceError          ModelInvalidRequestError
+├── InvalidGrammarError            ModelInvalidRequestError
 ├── EngineBusyError                ModelRateLimitError (may be retried)
 ├── RequestFailedError             ModelAPIError (may be retried)
 ├── RequestTimeoutError            ModelTimeoutError (may be retried), TimeoutError
-├── UnknownArgumentError           TypeError
-└── NotYetSupportedError           NotImplementedError
+└── UnknownArgumentError           TypeError
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from langchain_softprompt.errors import (
     ChatTemplateError,
     ContextLengthError,
     EngineBusyError,
+    InvalidGrammarError,
     InvalidReferenceError,
     InvalidSettingsError,
     InvalidSoftPromptError,
@@ -53,10 +54,6 @@ class UnknownArgumentError(InvalidSettingsError, TypeError):
     """An argument this model does not know; the message names the nearest one it knows."""
 
 
-class NotYetSupportedError(SoftPromptError, NotImplementedError):
-    """Something LangChain offers that this release does not do yet."""
-
-
 class RequestTimeoutError(RequestError, ModelTimeoutError, TimeoutError):
     """The answer was not finished in time; the request was cancelled."""
 
@@ -71,6 +68,7 @@ _FAMILY: dict[type[SoftPromptError], type[ModelError]] = {
     InvalidReferenceError: ModelInvalidRequestError,
     InvalidSettingsError: ModelInvalidRequestError,
     SoftPromptChoiceError: ModelInvalidRequestError,
+    InvalidGrammarError: ModelInvalidRequestError,
     EngineBusyError: ModelRateLimitError,
     RequestFailedError: ModelAPIError,
 }

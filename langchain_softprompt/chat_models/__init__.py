@@ -6,11 +6,17 @@ Files:
     chat.py         ChatSoftPrompt: what LangChain calls
     naming.py       how it names itself in caches, traces and profiles
     binding.py      `bind` without losing what was bound
+    speaking.py     the text of an answer becomes a message, with tool calls taken out of it
+    tool_calling.py from a call's arguments to the tools that are offered
+    holding.py      what a call's answer is held to: a call of a tool, a format, or either
+    structured.py   `with_structured_output`
+    schemas.py      the kinds of schema it takes
+    parsing.py      what a held answer means
 """
 
 from __future__ import annotations
 
-from langchain_softprompt.calls.errors import NotYetSupportedError, RequestTimeoutError, UnknownArgumentError
+from langchain_softprompt.calls.errors import RequestTimeoutError, UnknownArgumentError
 from langchain_softprompt.chat_models.chat import ChatSoftPrompt
 
-__all__ = ["ChatSoftPrompt", "NotYetSupportedError", "RequestTimeoutError", "UnknownArgumentError"]
+__all__ = ["ChatSoftPrompt", "RequestTimeoutError", "UnknownArgumentError"]

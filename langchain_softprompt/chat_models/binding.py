@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable, RunnableBinding
 from typing_extensions import override
 
 from langchain_softprompt.calls.arguments import SoftPromptChoice, check_call
+from langchain_softprompt.chat_models.structured import structured_output
 
 
 class SoftPromptBinding(RunnableBinding[LanguageModelInput, AIMessage]):
@@ -41,6 +42,10 @@ class SoftPromptBinding(RunnableBinding[LanguageModelInput, AIMessage]):
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
         """The model's own `bind_tools`, with what was bound before."""
         return self.bound.bind_tools(tools, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined]
+
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Any:
+        """The model's own `with_structured_output`, with what was bound before."""
+        return structured_output(self, schema, **kwargs)
 
     def _rebind(self, bound: Any, kwargs: dict[str, Any]) -> SoftPromptBinding:
         return type(self)(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput
@@ -16,13 +15,16 @@ from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 from typing_extensions import override
 
 from langchain_softprompt.calls.answering import Answering, Call, Ending
-from langchain_softprompt.calls.arguments import check_call, check_configurable, refuse_for_now
+from langchain_softprompt.calls.arguments import check_call, check_configurable
 from langchain_softprompt.calls.batching import Batching
 from langchain_softprompt.calls.errors import in_langchain_family
+from langchain_softprompt.calls.response_format import read_response_format, with_instruction
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
+from langchain_softprompt.chat_models.holding import held_to
 from langchain_softprompt.chat_models.naming import NamedChat
 from langchain_softprompt.chat_models.speaking import Speech
-from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_constraint, tool_use, visible_ids
+from langchain_softprompt.chat_models.structured import structured_output
+from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_use, visible_ids
 from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import ToolUse, encode_text, render_messages, take_soft_prompt
 from langchain_softprompt.tool_calls import ToolFormat, find_format
@@ -63,6 +65,15 @@ class ChatSoftPrompt(Batching, NamedChat):
         ```
 
         Leaving a stream early, or cancelling the task, frees the request's row in the engine.
+
+    Structured output:
+        ```python
+        llm.with_structured_output(Ticket).invoke("My card was charged twice.")  # a Pydantic class, or any other schema
+        llm.invoke("Hello", response_format={"type": "json_object"})
+        ```
+
+        Answers are held to the schema token by token (extra ``structured``). The prompt stays as it is, unless you say
+        ``show_schema=True``.
 
     Token usage:
         ``usage_metadata["input_tokens"]`` counts the text's tokens and the virtual tokens of the soft prompt, as both
@@ -136,8 +147,11 @@ class ChatSoftPrompt(Batching, NamedChat):
         """Settle everything about a call, and load what it needs."""
         with in_langchain_family():
             check_call(kwargs)
+            held = read_response_format(kwargs.get("response_format"))
             settings, stop_strings, timeout = self._settings(kwargs), self._stop(stop), self._timeout(kwargs)
             soft_prompt = self._soft_prompt(kwargs)
+            if held is not None and kwargs.get("show_schema"):
+                messages = with_instruction(messages, held)
             engine = self._engine()
             tokenizer, tool_format, use = engine.model.tokenizer, self._format(), tool_use(kwargs)
             return Call(
@@ -154,7 +168,7 @@ class ChatSoftPrompt(Batching, NamedChat):
                 stop=stop_strings,
                 timeout=timeout,
                 allow_other_model=bool(kwargs.get("allow_other_model", self.allow_other_model)),
-                constraint=tool_constraint(tokenizer, use, tool_format, partial(_grammar, engine)),
+                **held_to(tokenizer, use, tool_format, held, allow_invalid=bool(kwargs.get("allow_invalid"))),
                 visible=visible_ids(tokenizer, tool_format) if use.tools else frozenset(),
                 use=use,
                 tool_format=tool_format,
@@ -288,13 +302,34 @@ class ChatSoftPrompt(Batching, NamedChat):
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
     @override
-    def with_structured_output(self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any) -> NoReturn:
-        """Not in this release.
+    def with_structured_output(
+        self,
+        schema: Any,
+        *,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Hold answers to a schema, token by token, and read them. Needs the extra ``structured``.
+
+        Args:
+            schema: A Pydantic class, a ``TypedDict`` class, a JSON schema, an ``Enum`` class, a ``Literal``, or a compiled
+                regular expression, which the whole answer then matches. ``None`` for any JSON object, with ``json_mode``.
+            method: Taken as other models take it; all three hold answers to the schema.
+            include_raw: Give ``raw``, ``parsed`` and ``parsing_error`` in place of the value, and raise nothing for an answer
+                that can't be read.
+            strict: False lets objects hold more than they declare, where the schema allows it.
+            **kwargs: More arguments for each call, for instance ``show_schema``.
+
+        Returns:
+            A Runnable that gives the value, or raises `AnswerFormatError` where the token limit cut the answer.
 
         Raises:
-            NotYetSupportedError: Always.
+            InvalidGrammarError: Answers can't be held to the schema; the message names the part at fault.
+            MissingExtraError: llguidance or jsonschema is not installed.
         """
-        refuse_for_now("Structured output (with_structured_output)")
+        return structured_output(self, schema, method=method, include_raw=include_raw, strict=strict, **kwargs)
 
     # Counting.
 
@@ -330,11 +365,6 @@ def _with_carried(messages: list[BaseMessage], arguments: dict[str, Any]) -> tup
     with in_langchain_family():
         without, carried = take_soft_prompt(messages)
     return (without, {**carried, **arguments}) if carried else (messages, arguments)
-
-
-def _grammar(engine: Any, text: str) -> Any:
-    """A constraint made of a grammar."""
-    raise NotImplementedError(engine, text)
 
 
 def _ending(answering: Answering) -> Ending:

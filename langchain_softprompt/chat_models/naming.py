@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -14,6 +13,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from pydantic import Field, SkipValidation
 from typing_extensions import override
 
+from langchain_softprompt import grammars
 from langchain_softprompt.calls.arguments import SETTING_NAMES
 from langchain_softprompt.calls.configured import AutoProfile
 from langchain_softprompt.calls.errors import in_langchain_family
@@ -70,6 +70,8 @@ class NamedChat(Named, BaseChatModel):
         rest = {name: value for name, value in kwargs.items() if name not in known}
         if rest.get("tools"):
             rest["tool_format"] = getattr(self.tool_format, "name", self.tool_format)
+        if rest.get("response_format") is not None:  # properties come in the schema's order, so it is part of the key
+            rest["response_format"] = json.dumps(rest["response_format"], default=repr)
         return json.dumps([self._llm_type, named, self._model_identity(), rest], sort_keys=True, default=repr)
 
     @override
@@ -86,8 +88,8 @@ class NamedChat(Named, BaseChatModel):
             video_inputs=False,
             tool_calling=True,
             tool_call_streaming=True,
-            tool_choice=_guided(),
-            structured_output=False,
+            tool_choice=grammars.available(),
+            structured_output=grammars.available(),
             reasoning_output=False,
             open_weights=True,
         )
@@ -96,8 +98,3 @@ class NamedChat(Named, BaseChatModel):
             choice = self.soft_prompt if not isinstance(self.soft_prompt, str | Path) else SHELF.peek(self.soft_prompt)
             profile["max_input_tokens"] = window - (choice.num_virtual_tokens if choice is not None else 0)
         return cast("ModelProfile", profile)
-
-
-def _guided() -> bool:
-    """Whether answers can be held to a grammar."""
-    return find_spec("llguidance") is not None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.messages import ToolUse
-from langchain_softprompt.tool_calls import ToolFormat, call_grammar
-
-if TYPE_CHECKING:
-    from langchain_softprompt.sampling import Constraint
+from langchain_softprompt.tool_calls import ToolFormat
 
 
 def openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
@@ -41,20 +38,6 @@ def tool_use(arguments: Mapping[str, Any]) -> ToolUse:
     return ToolUse.of(offered, arguments.get("tool_choice"), parallel=arguments.get("parallel_tool_calls"))
 
 
-def tool_constraint(tokenizer: Any, use: ToolUse, tool_format: ToolFormat, grammar: Callable[[str], Constraint]) -> Constraint | None:
-    """What an answer is held to that has to be a call; ``None`` where it may be anything.
-
-    Args:
-        tokenizer: The frozen model's.
-        use: The tools.
-        tool_format: How the model writes calls.
-        grammar: Makes a constraint of a grammar in llguidance's Lark.
-    """
-    if not use.wanted:
-        return None
-    return grammar(call_grammar(tool_format, use.wanted, several=use.several, special_id=lambda mark: special_id(tokenizer, mark)))
-
-
 def special_id(tokenizer: Any, mark: str) -> int | None:
     """The token of a mark that is a special token; ``None`` for ordinary text."""
     if mark not in tokenizer.all_special_tokens:
@@ -68,4 +51,4 @@ def visible_ids(tokenizer: Any, tool_format: ToolFormat) -> frozenset[int]:
     return frozenset(found for mark in marks if (found := special_id(tokenizer, mark)) is not None)
 
 
-__all__ = ["openai_tools", "special_id", "tool_constraint", "tool_use", "visible_ids"]
+__all__ = ["openai_tools", "special_id", "tool_use", "visible_ids"]

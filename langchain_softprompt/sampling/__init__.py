@@ -5,6 +5,7 @@ Files:
     filtering.py    penalty, temperature, top-k, top-p and min-p, in transformers' order and arithmetic
     constraint.py   Constraint: what an answer may be, token by token (the seam for choices and for grammars)
     choices.py      Choices: one of several given answers
+    grammar.py      Grammar: answers of a JSON schema, a regular expression, a grammar or choices (an extra)
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 from langchain_softprompt.sampling.choices import Choices
 from langchain_softprompt.sampling.constraint import Constraint, ConstraintState
 from langchain_softprompt.sampling.filtering import filter_logits, keep_allowed, keep_min_p, keep_top_k, keep_top_p, penalise
+from langchain_softprompt.sampling.grammar import Grammar
 from langchain_softprompt.sampling.sampler import Sampler, pick_all
 
 __all__ = [
     "Choices",
     "Constraint",
     "ConstraintState",
+    "Grammar",
     "Sampler",
     "filter_logits",
     "keep_allowed",

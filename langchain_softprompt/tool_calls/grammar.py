@@ -11,23 +11,34 @@ from langchain_softprompt.tool_calls.formats import ToolFormat
 from langchain_softprompt.tool_calls.pieces import Tool
 
 _MARK = re.compile(r"(<[^<>\s]+>|\[[A-Z_]+\])")
+# A small model that may call again and again does.
+_MOST_CALLS = 8
 # As `json.dumps` writes, which is what models were shown in training.
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
-def call_grammar(tool_format: ToolFormat, tools: Sequence[Tool], *, several: bool, special_id: Callable[[str], int | None]) -> str:
-    """The answer is one call of one of the tools, or several, and nothing else.
+def call_grammar(
+    tool_format: ToolFormat, tools: Sequence[Tool], *, several: bool, special_id: Callable[[str], int | None], otherwise: str | None = None
+) -> str:
+    """The answer is one call of one of the tools, or several (eight at most), and nothing else.
 
     Args:
         tool_format: How the model writes calls.
         tools: What may be called, at least one.
         several: Whether more than one call may come.
         special_id: The token of a mark that is one token of its own, not text; else ``None``.
+        otherwise: A JSON schema that the answer may fit instead.
     """
     frame = tool_format.frame
-    between = f" ({_text(frame.between, special_id)} call)*" if several else ""
-    start = f"start: {_text(frame.before, special_id)} call{between} {_text(frame.after, special_id)}"
-    return f"%llguidance {{}}\n{start}\ncall: %json {json.dumps(_call_schema(frame.arguments, tools), ensure_ascii=False)}\n"
+    between = f" ({_text(frame.between, special_id)} call){{0,{_MOST_CALLS - 1}}}" if several else ""
+    calls = f"calls: {_text(frame.before, special_id)} call{between} {_text(frame.after, special_id)}"
+    start, answer = "start: calls", ""
+    if otherwise is not None:
+        schema = json.dumps({**json.loads(otherwise), "x-guidance": _SPACING}, ensure_ascii=False)
+        start, answer = "start: calls | answer", f"answer: %json {schema}\n"
+    return (
+        f"%llguidance {{}}\n{start}\n{calls}\n{answer}call: %json {json.dumps(_call_schema(frame.arguments, tools), ensure_ascii=False)}\n"
+    )
 
 
 def _call_schema(arguments: str, tools: Sequence[Tool]) -> dict[str, Any]:

@@ -11,20 +11,13 @@ from langchain.chat_models import init_chat_model
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
-from pydantic import BaseModel
 
-from langchain_softprompt.chat_models import ChatSoftPrompt, NotYetSupportedError, UnknownArgumentError
+from langchain_softprompt.chat_models import ChatSoftPrompt, UnknownArgumentError
 from langchain_softprompt.testing import tiny_soft_prompt
 from tests.unit_tests.chat.conftest import MAX_TOKENS, QUESTION, Expected
 
 PROMPT = ChatPromptTemplate.from_messages([("human", "{question}")])
 ASK = {"messages": [("human", QUESTION)]}
-
-
-class Answer(BaseModel):
-    """An answer."""
-
-    text: str
 
 
 def tool(question: str) -> str:
@@ -85,14 +78,6 @@ def test_bind_then_bind_tools_keeps_both(llm: ChatSoftPrompt, expected: Expected
         answer = bound.invoke(QUESTION)
         assert answer.response_metadata["soft_prompt"] == expected.a
         assert answer.usage_metadata["output_tokens"] == length.get("max_tokens", MAX_TOKENS)
-
-
-@pytest.mark.parametrize("arguments", [{"response_format": {"type": "json_object"}}])
-def test_response_format_in_a_call_raises(llm: ChatSoftPrompt, arguments: dict[str, Any]) -> None:
-    with pytest.raises(NotYetSupportedError):
-        llm.invoke(QUESTION, **arguments)
-    with pytest.raises(NotYetSupportedError):
-        llm.bind(**arguments)
 
 
 def test_agent_keeps_a_bound_soft_prompt(llm: ChatSoftPrompt, expected: Expected) -> None:

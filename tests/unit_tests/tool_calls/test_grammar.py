@@ -62,6 +62,13 @@ def test_the_grammar_takes_what_the_format_writes(name: str, calls: list[ToolCal
     assert accepts(grammar_of(name, several=False), text) == (len(calls) == 1)
 
 
+def test_calls_come_to_an_end() -> None:
+    """Eight calls are the most that one answer may make."""
+    frame = KNOWN_FORMATS["hermes"].frame
+    assert accepts(grammar_of("hermes"), frame.write([ToolCall("now", {})] * 8))
+    assert not accepts(grammar_of("hermes"), frame.write([ToolCall("now", {})] * 9))
+
+
 @pytest.mark.parametrize("name", KNOWN_FORMATS)
 def test_the_grammar_refuses_everything_else(name: str) -> None:
     """Words, unknown tools, arguments of another type, missing and invented ones."""

@@ -1,0 +1,108 @@
+"""Parsers: what a held answer means. Each refuses an answer that was cut off, rather than mend it in silence."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import pydantic
+from langchain_core.exceptions import OutputParserException
+from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser, StrOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from typing_extensions import override
+
+from langchain_softprompt.calls.response_format import read_response_format
+
+
+def _whole(result: list[Generation], response_format: dict[str, Any]) -> str:
+    """An answer's text, if it is all there.
+
+    Raises:
+        AnswerFormatError: It was cut, or does not fit.
+    """
+    generation = result[0]
+    metadata = generation.message.response_metadata if isinstance(generation, ChatGeneration) else {}
+    held = read_response_format(response_format)
+    if held is not None:
+        held.check(generation.text, metadata.get("finish_reason"))
+    return generation.text
+
+
+class JsonParser(JsonOutputParser):
+    """JSON as Python values; in a stream, of as much as has come."""
+
+    pydantic_object: Annotated[type[Any] | None, pydantic.SkipValidation()] = None
+    """None: plain values."""
+
+    response_format: dict[str, Any]
+    """What the answer was held to."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        if not partial:
+            return json.loads(_whole(result, self.response_format))
+        try:
+            return super().parse_result(result, partial=True)
+        except (ValueError, RecursionError):  # a number too long for Python, or lists too deep
+            return None
+
+
+class ModelParser(PydanticOutputParser[Any]):
+    """A Pydantic object; in a stream, as soon as what has come makes one."""
+
+    pydantic_object: Annotated[type[Any], pydantic.SkipValidation()]
+    """The Pydantic class."""
+
+    response_format: dict[str, Any]
+    """What the answer was held to."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        if not partial:
+            text = _whole(result, self.response_format)
+            kind: Any = self.pydantic_object
+            if not issubclass(kind, pydantic.BaseModel):
+                return self._parse_obj(json.loads(text))
+            try:
+                return kind.model_validate_json(text)  # from JSON, as strict fields take dates and the like from there only
+            except pydantic.ValidationError as error:
+                raise self._parser_exception(error, json.loads(text)) from error
+        try:
+            return super().parse_result(result, partial=True)
+        except (ValueError, RecursionError):
+            return None
+
+
+class TextParser(StrOutputParser):
+    """The text itself; in a stream, piece by piece."""
+
+    response_format: dict[str, Any]
+    """What the answer was held to."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> str:
+        return _whole(result, self.response_format)
+
+
+class ChoiceParser(BaseOutputParser[Any]):
+    """The value that a text stands for."""
+
+    response_format: dict[str, Any]
+    """What the answer was held to."""
+
+    values: dict[str, Any]
+    """What each text stands for."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        return self.parse(_whole(result, self.response_format))
+
+    @override
+    def parse(self, text: str) -> Any:
+        if text not in self.values:
+            msg = f"The answer {text!r} is none of the choices: {', '.join(map(repr, self.values))}."
+            raise OutputParserException(msg, llm_output=text)
+        return self.values[text]
+
+
+__all__ = ["ChoiceParser", "JsonParser", "ModelParser", "TextParser"]
