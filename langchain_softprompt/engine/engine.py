@@ -150,11 +150,11 @@ class Engine:
         ids, tree = self._checked_ids(token_ids), self._checked_tree(continuations)
         scoring = Scoring(prompt_tokens=len(ids), virtual_tokens=soft_prompt.num_virtual_tokens if soft_prompt is not None else 0)
         self._check_length(scoring.virtual_tokens, len(ids), tree.longest, "tokens of the longest continuation")
-        spare = min(len(tree.inner), tree.longest + self._limits.prefill_chunk)
-        if not self._model.reuses_prefix:  # Branches are read on a copy of the prompt's native cache.
-            spare = scoring.virtual_tokens + len(ids) + 2 * tree.longest
-        request = Request(ids, soft_prompt, allow_other_model, settings, frozenset(), scoring, tree=tree, spare=spare)
-        self._budget.check_alone(request.size)
+        slotted = self._model.reuses_prefix
+        spare = min(len(tree.inner), tree.longest + self._limits.prefill_chunk) if slotted else tree.longest
+        rows = 1 if slotted else 2  # A native cache can't be taken back, so branches are read on a copy of the prompt's.
+        request = Request(ids, soft_prompt, allow_other_model, settings, frozenset(), scoring, tree=tree, spare=spare, rows=rows)
+        self._budget.check_alone(request.size, rows)
         scoring.on_cancel = partial(self._withdraw, request)
         self._worker.submit(request)
         return scoring

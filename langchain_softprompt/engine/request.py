@@ -32,6 +32,7 @@ class Request:
         constraint: What its answer may be; ``None`` for anything.
         tree: The continuations to score in place of an answer; ``None`` where an answer is wanted.
         spare: Positions that the continuations take beyond the prompt.
+        rows: How many rows it takes, of its size each.
         sampler: Picks the tokens; made at prefill, so that waiting costs no memory.
         prefill: Its prompt while it is being read.
         continuing: Its continuations while they are being read.
@@ -48,6 +49,7 @@ class Request:
     constraint: Constraint | None = None
     tree: TokenTree | None = None
     spare: int = 0
+    rows: int = 1
     sampler: Sampler = field(init=False)
     prefill: Prefill | None = None
     continuing: Continuing | None = None

@@ -42,7 +42,11 @@ class Worker:
         self._reading: dict[Request, None] = {}  # a set that keeps its order
         self._decoding: dict[int, Request] = {}
         self._scheduler: Scheduler[Request] = Scheduler(
-            max_rows=limits.max_rows, max_queue=limits.max_queue, size=lambda request: request.size, fits=budget.fits
+            max_rows=limits.max_rows,
+            max_queue=limits.max_queue,
+            size=lambda request: request.size,
+            rows=lambda request: request.rows,
+            fits=budget.fits,
         )
         self._wake = threading.Condition()
         self._stopped = False
