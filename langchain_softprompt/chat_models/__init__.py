@@ -6,6 +6,8 @@ Files:
     arguments.py    which arguments are known, at construction and per call
     binding.py      `bind` without losing what was bound
     answering.py    one request from submission to its end
+    choices.py      labels to choose from; ChoiceResult
+    choosing.py     one request that scores labels in place of an answer
     batching.py     batches reach the engine all at once
     leaving.py      the interpreter does not wait for batches that nobody can take any more
     shelf.py        soft prompts loaded in this process
@@ -16,6 +18,7 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.chat_models.chat import ChatSoftPrompt
+from langchain_softprompt.chat_models.choices import ChoiceResult
 from langchain_softprompt.chat_models.errors import NotYetSupportedError, RequestTimeoutError, UnknownArgumentError
 
-__all__ = ["ChatSoftPrompt", "NotYetSupportedError", "RequestTimeoutError", "UnknownArgumentError"]
+__all__ = ["ChatSoftPrompt", "ChoiceResult", "NotYetSupportedError", "RequestTimeoutError", "UnknownArgumentError"]

@@ -15,10 +15,12 @@ from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from typing_extensions import override
 
-from langchain_softprompt.chat_models.answering import Answering, Call, Ending
+from langchain_softprompt.chat_models.answering import Call, Ending, UnderWay
 from langchain_softprompt.chat_models.arguments import check_call, check_configurable, refuse_for_now
 from langchain_softprompt.chat_models.batching import BatchingChat
 from langchain_softprompt.chat_models.binding import SoftPromptBinding
+from langchain_softprompt.chat_models.choices import Labels, Normalize, check_choices
+from langchain_softprompt.chat_models.choosing import answer, choose_with
 from langchain_softprompt.chat_models.errors import in_langchain_family
 from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import encode_text, render_messages
@@ -79,7 +81,7 @@ class ChatSoftPrompt(BatchingChat):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> ChatResult:
-        answering = Answering(self._call(messages, stop, kwargs))
+        answering = answer(self._call(messages, stop, kwargs))
         return _result(answering.whole(), answering)
 
     @override
@@ -91,17 +93,17 @@ class ChatSoftPrompt(BatchingChat):
         **kwargs: Any,
     ) -> ChatResult:
         # Loading and tokenising leave the event loop, once a call; the tokens then come without a thread.
-        answering = Answering(await run_in_executor(None, self._call, messages, stop, kwargs))
+        answering = answer(await run_in_executor(None, self._call, messages, stop, kwargs))
         return _result(await answering.awhole(), answering)
 
     @override
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        answering = Answering(self._call(messages, stop, kwargs))
+        answering = answer(self._call(messages, stop, kwargs))
         with closing(answering.pieces()) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+                yield ChatGenerationChunk(message=AIMessageChunk(content=piece, response_metadata=answering.fresh_metadata()))
         yield _last_chunk(answering)
 
     @override
@@ -112,10 +114,10 @@ class ChatSoftPrompt(BatchingChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        answering = Answering(await run_in_executor(None, self._call, messages, stop, kwargs))
+        answering = answer(await run_in_executor(None, self._call, messages, stop, kwargs))
         async with aclosing(answering.apieces()) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
-                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+                yield ChatGenerationChunk(message=AIMessageChunk(content=piece, response_metadata=answering.fresh_metadata()))
         yield _last_chunk(answering)
 
     def _call(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Call:
@@ -135,6 +137,7 @@ class ChatSoftPrompt(BatchingChat):
                 stop=stop_strings,
                 timeout=timeout,
                 allow_other_model=bool(kwargs.get("allow_other_model", self.allow_other_model)),
+                choices=check_choices(kwargs["choices"]) if kwargs.get("choices") is not None else None,
             )
 
     # The soft prompt is settled before the LLM cache is asked, so that what was looked up is what answers.
@@ -240,6 +243,30 @@ class ChatSoftPrompt(BatchingChat):
         """
         refuse_for_now("Structured output (with_structured_output)")
 
+    def with_choices(
+        self, labels: Labels, *, normalize: Normalize = "sum", include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answer with one of some labels, all of them scored by the model.
+
+        Nothing is sampled: the prompt is read once, every label is read after it, and the likeliest wins. Temperature,
+        penalty, filters, ``max_tokens``, stop strings and ``logprobs`` have no part in it.
+
+        Args:
+            labels: Texts; or a dictionary from label to the text that it is written as; or an `Enum` class, whose values are the
+                texts; or a `Literal`.
+            normalize: What labels are compared by: ``"sum"``, the log-probability of the whole label, or ``"mean"``, that of
+                a token in the mean, which does not favour short labels.
+            include_raw: Hand out ``{"raw": AIMessage, "parsed": ChoiceResult, "parsing_error": None}``.
+            kwargs: Further arguments of each call, for instance ``soft_prompt``.
+
+        Returns:
+            A chain from chat input to a `ChoiceResult`.
+
+        Raises:
+            InvalidSettingsError: There are no labels, one is empty, or two are the same. In a call: two are the same tokens.
+        """
+        return choose_with(self, labels, normalize=normalize, include_raw=include_raw, **kwargs)
+
     # Counting.
 
     @override
@@ -267,20 +294,20 @@ class ChatSoftPrompt(BatchingChat):
         return virtual_tokens + len(rendered)
 
 
-def _ending(answering: Answering) -> Ending:
+def _ending(answering: UnderWay) -> Ending:
     if answering.ending is None:
         msg = "The answer was read to its end without an ending."
         raise RequestError(msg)
     return answering.ending
 
 
-def _result(text: str, answering: Answering) -> ChatResult:
+def _result(text: str, answering: UnderWay) -> ChatResult:
     ending = _ending(answering)
     message = AIMessage(content=text, usage_metadata=ending.usage, response_metadata=ending.metadata)
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def _last_chunk(answering: Answering) -> ChatGenerationChunk:
+def _last_chunk(answering: UnderWay) -> ChatGenerationChunk:
     # Usage and metadata belong on one chunk: strings in them would be joined when chunks are added up.
     ending = _ending(answering)
     message = AIMessageChunk(content="", usage_metadata=ending.usage, response_metadata=ending.metadata, chunk_position="last")

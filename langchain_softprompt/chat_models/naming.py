@@ -59,6 +59,7 @@ class NamedChat(ConfiguredChat):
             "min_p": settings.min_p,
             "repetition_penalty": settings.repetition_penalty,
             "seed": settings.seed,
+            "top_logprobs": settings.top_logprobs,
             "stop": list(self._stop(stop)) or None,
         }
 
@@ -76,7 +77,7 @@ class NamedChat(ConfiguredChat):
         """The LLM cache's key: soft prompts are told apart by content, so that none is answered for by another."""
         with in_langchain_family():
             named = self._named(stop, kwargs, self._soft_prompt(kwargs))
-        known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream"}
+        known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream", "logprobs", "top_logprobs"}
         rest = {name: value for name, value in kwargs.items() if name not in known}
         return json.dumps([self._llm_type, named, self._model_identity(), rest], sort_keys=True, default=repr)
 

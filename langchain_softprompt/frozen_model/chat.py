@@ -77,10 +77,17 @@ def render_chat(
     return unmarked
 
 
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens of a text as it stands, without a chat template."""
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, split_special_tokens: bool = False) -> list[int]:
+    """The tokens of a text as it stands, without a chat template.
+
+    Args:
+        tokenizer: The frozen model's tokenizer.
+        text: The text.
+        split_special_tokens: Read the names of control tokens in it as plain text.
+    """
     with _encoding:
-        return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
+        how = {"split_special_tokens": True} if split_special_tokens else {}
+        return [int(token) for token in tokenizer.encode(text, add_special_tokens=False, **how)]
 
 
 def _apply(

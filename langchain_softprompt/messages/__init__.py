@@ -4,21 +4,28 @@ Files:
     converting.py    one LangChain message, one plain dictionary that a chat template reads
     rendering.py     the whole chat as token ids, with second tries for templates that are strict about roles
     text_stream.py   TextStream: token ids to text as they come, stop strings cut off
+    labels.py        labels as the tokens of whole answers
+    token_bytes.py   TokenBytes: what one token alone writes; log-probabilities in OpenAI's shape
     reporting.py     usage and response metadata of an answer
 """
 
 from __future__ import annotations
 
 from langchain_softprompt.messages.converting import to_plain_messages
+from langchain_softprompt.messages.labels import render_labels
 from langchain_softprompt.messages.rendering import encode_text, in_first_form, render_messages
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
 from langchain_softprompt.messages.text_stream import TextStream
+from langchain_softprompt.messages.token_bytes import TokenBytes, logprob_entry
 
 __all__ = [
     "PROVIDER",
     "TextStream",
+    "TokenBytes",
     "encode_text",
     "in_first_form",
+    "logprob_entry",
+    "render_labels",
     "render_messages",
     "response_metadata",
     "soft_prompt_facts",
