@@ -106,19 +106,18 @@ def test_importing_the_scheduler_loads_no_torch() -> None:
 
 
 def test_a_request_of_two_rows_takes_the_room_of_two_and_runs_alone_where_there_is_only_one() -> None:
-    fits: list[tuple[int, int]] = []
-    scheduler: Scheduler[str] = Scheduler(
-        max_rows=3,
-        max_queue=9,
-        size=len,
-        rows=lambda name: 2 if name.isupper() else 1,
-        fits=lambda rows, size: bool(fits.append((rows, size))) or True,
-    )
+    asked: list[tuple[int, int]] = []
+
+    def fits(rows: int, longest: int) -> bool:
+        asked.append((rows, longest))
+        return True
+
+    scheduler: Scheduler[str] = Scheduler(max_rows=3, max_queue=9, size=len, rows=lambda name: 2 if name.isupper() else 1, fits=fits)
     for name in ("A", "bb", "C"):
         scheduler.submit(name)
-    fits.clear()
+    asked.clear()
     assert scheduler.admit() == ["A", "bb"]
-    assert fits == [(3, 2)]
+    assert asked == [(3, 2)]
     scheduler.finish("A")
     assert scheduler.admit() == ["C"]
     alone: Scheduler[str] = Scheduler(max_rows=1, max_queue=9, rows=lambda _: 2)

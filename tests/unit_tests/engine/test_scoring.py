@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -172,7 +173,7 @@ def test_no_pass_is_longer_than_the_chunk_so_that_running_rows_go_on_between(new
         answer.result()
     parts = [place for place, is_step in enumerate(kinds) if not is_step]
     assert len(parts) > 7
-    assert all(later - earlier == 2 for earlier, later in zip(parts[1:], parts[2:], strict=False))
+    assert all(later - earlier == 2 for earlier, later in itertools.pairwise(parts[1:]))
 
 
 @pytest.mark.parametrize("family", ["llama", "in turn", "lfm2"])
@@ -359,7 +360,7 @@ def test_labels_that_can_not_be_scored_are_refused_at_once(labels: list[list[int
 def test_a_label_too_long_for_the_context_or_the_limits_is_refused_at_once_and_one_that_just_fits_is_scored(new_engine: NewEngine) -> None:
     model = shared("llama")
     engine, prompt = new_engine(model), embedding_prompt(5)
-    with pytest.raises(ContextLengthError, match="3 prompt tokens \\+ 505 tokens of the longest continuation = 513.*Shorten the text"):
+    with pytest.raises(ContextLengthError, match=r"3 prompt tokens \+ 505 tokens of the longest continuation = 513.*Shorten the text"):
         engine.score(tokens(3), [[1], tokens(505)], soft_prompt=prompt)
     check_scores(engine.score(tokens(3), [tokens(504)], soft_prompt=prompt).result(), model, tokens(3), [tokens(504)], prompt)
     small = new_engine(model, max_tokens=20)
