@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_softprompt.engine import Engine, Scoring
+from langchain_softprompt.decode import SPARE_COLUMNS
+from langchain_softprompt.engine import Engine, Generation, Scoring
+from langchain_softprompt.engine.memory import RowBudget
 from langchain_softprompt.errors import (
     ContextLengthError,
     EngineBusyError,
@@ -60,6 +62,7 @@ def _in_turn(model: FrozenModel) -> FrozenModel:
 def test_scores_are_those_of_a_plain_forward_over_prompt_and_continuation(family: str, chunk: int, new_engine: NewEngine) -> None:
     """Alone, with soft prompts of both kinds and none, past the sliding window, in large parts and in small ones."""
     model = shared(family)
+    assert model.reads_branches == (family in MERGED)
     engine = new_engine(model, prefill_chunk=chunk)
     for prompt in _soft_prompts(model):
         for length in (1, 25):
@@ -203,6 +206,62 @@ def test_no_limit_of_memory_is_passed_while_scores_and_answers_run(family: str, 
     assert limits["row_cache_bytes"] / 4 < max(most) <= limits["row_cache_bytes"]
     wait_until_idle(engine)
     check_nothing_left(engine)
+
+
+@pytest.mark.parametrize("kind", ["scores", "answers"])
+def test_prompts_that_come_as_others_leave_wait_for_the_memory_that_is_still_laid_out(kind: str, new_engine: NewEngine) -> None:
+    """Four rows are laid out; when two of them end in one step, the next two prompts may not be read side by side."""
+    model, length = build("llama"), 200
+    size = length + 20
+    budget = (4 * (size + SPARE_COLUMNS) + size) * RowBudget.of(model, EngineLimits()).bytes_per_position
+    engine = new_engine(model, row_cache_bytes=budget, prefix_cache_bytes=0, prefill_chunk=2000)
+    rows, most, together, there = rows_of(engine), [0], [0], threading.Event()
+
+    def look(one: Pass) -> None:
+        there.wait()
+        reading = [request for request in engine._worker._scheduler.running if request.reading is not None]
+        caches = [cache for request in reading for cache in (request.prefill and request.prefill.cache, *_caches(request.continuing))]
+        most.append(rows.num_bytes + sum(map(_bytes, caches)))  # type: ignore[attr-defined]
+        if not one.is_step and rows.columns:
+            together.append(one.rows)
+
+    labels = [(1, 2, 5), (1, 3, 5), (4,)]
+    with each_pass(engine, look):
+        first = [engine.submit(tokens(length, n), settings=GenerationSettings(max_new_tokens=20 if n < 2 else 8)) for n in range(4)]
+        then: list[Scoring | Generation] = [
+            engine.score(tokens(length, n), labels) if kind == "scores" else engine.submit(tokens(length, n), settings=NEW)
+            for n in range(4, 8)
+        ]
+        there.set()
+        for n, answer in enumerate(first):
+            assert list(answer.result().token_ids) == generate(model, tokens(length, n), new=20 if n < 2 else 8)
+        for n, other in enumerate(then, start=4):
+            if isinstance(other, Scoring):
+                check_scores(other.result(), model, tokens(length, n), labels)
+            else:
+                assert list(other.result().token_ids) == generate(model, tokens(length, n), new=20)
+    assert budget / 2 < max(most) <= budget
+
+
+def test_the_copies_that_native_caches_need_are_counted(new_engine: NewEngine) -> None:
+    """Eight requests at once whose branches are all read in the same turns, where there is room for the caches of two."""
+    model = build("lfm2")
+    budget, ids, labels = RowBudget.of(model, EngineLimits()), tokens(40), [(1, 2, 5), (1, 3, 5), (4, 5)]
+    size = len(ids) + 3
+    limit = 5 * ((budget.bytes_per_row or 0) + size * budget.bytes_per_position)
+    engine = new_engine(model, row_cache_bytes=limit, prefix_cache_bytes=0)
+    most, running_together = [0], [0]
+
+    def look(_: Pass) -> None:
+        running = engine._worker._scheduler.running
+        running_together.append(len(running))
+        most.append(sum(_bytes(cache) for one in running for cache in (one.prefill and one.prefill.cache, *_caches(one.continuing))))
+
+    with each_pass(engine, look):
+        for scoring in [engine.score(ids, labels) for _ in range(8)]:
+            check_scores(scoring.result(), model, ids, labels)
+    assert max(running_together) == 2
+    assert limit / 2 < max(most) <= limit
 
 
 def _caches(continuing: object) -> list[object]:
@@ -367,6 +426,10 @@ def test_a_label_too_long_for_the_context_or_the_limits_is_refused_at_once_and_o
     with pytest.raises(ContextLengthError, match="max_tokens=20"):
         small.score(tokens(3), [tokens(19)])
     check_scores(small.score(tokens(3), [tokens(15)]).result(), model, tokens(3), [tokens(15)])
+    native = new_engine(shared("lfm2"), max_tokens=36)
+    with pytest.raises(ContextLengthError, match=r"come to 38 positions.*max_tokens=36"):
+        native.score(tokens(3), [tokens(16)])
+    check_scores(native.score(tokens(3), [tokens(15)]).result(), native.model, tokens(3), [tokens(15)])
 
 
 def test_a_full_queue_is_told_at_once(new_engine: NewEngine) -> None:
