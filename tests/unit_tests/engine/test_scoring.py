@@ -208,22 +208,21 @@ def test_no_limit_of_memory_is_passed_while_scores_and_answers_run(family: str, 
     check_nothing_left(engine)
 
 
+@pytest.mark.parametrize("chunk", [2000, 70])
 @pytest.mark.parametrize("kind", ["scores", "answers"])
-def test_prompts_that_come_as_others_leave_wait_for_the_memory_that_is_still_laid_out(kind: str, new_engine: NewEngine) -> None:
+def test_prompts_that_come_as_others_leave_wait_for_the_memory_that_is_still_laid_out(kind: str, chunk: int, new_engine: NewEngine) -> None:
     """Four rows are laid out; when two of them end in one step, the next two prompts may not be read side by side."""
     model, length = build("llama"), 200
     size = length + 20
     budget = (4 * (size + SPARE_COLUMNS) + size) * RowBudget.of(model, EngineLimits()).bytes_per_position
-    engine = new_engine(model, row_cache_bytes=budget, prefix_cache_bytes=0, prefill_chunk=2000)
-    rows, most, together, there = rows_of(engine), [0], [0], threading.Event()
+    engine = new_engine(model, row_cache_bytes=budget, prefix_cache_bytes=0, prefill_chunk=chunk)
+    rows, most, there = rows_of(engine), [0], threading.Event()
 
-    def look(one: Pass) -> None:
+    def look(_: Pass) -> None:
         there.wait()
         reading = [request for request in engine._worker._scheduler.running if request.reading is not None]
         caches = [cache for request in reading for cache in (request.prefill and request.prefill.cache, *_caches(request.continuing))]
         most.append(rows.num_bytes + sum(map(_bytes, caches)))  # type: ignore[attr-defined]
-        if not one.is_step and rows.columns:
-            together.append(one.rows)
 
     labels = [(1, 2, 5), (1, 3, 5), (4,)]
     with each_pass(engine, look):
@@ -241,6 +240,16 @@ def test_prompts_that_come_as_others_leave_wait_for_the_memory_that_is_still_lai
             else:
                 assert list(other.result().token_ids) == generate(model, tokens(length, n), new=20)
     assert budget / 2 < max(most) <= budget
+
+
+def test_more_labels_than_would_fit_the_memory_at_once_are_scored_part_by_part(new_engine: NewEngine) -> None:
+    model, ids = build("llama"), tokens(20)
+    labels = [(first, second, third, 5) for first in range(8) for second in range(8) for third in range(4)]
+    budget = (2 * (20 + 4 + 8) + SPARE_COLUMNS) * RowBudget.of(model, EngineLimits()).bytes_per_position
+    engine = new_engine(model, row_cache_bytes=budget, prefill_chunk=8)
+    check_scores(engine.score(ids, labels).result(), model, ids, labels)
+    with pytest.raises(ContextLengthError, match="row_cache_bytes"):
+        engine.score(tokens(21), labels)
 
 
 def test_the_copies_that_native_caches_need_are_counted(new_engine: NewEngine) -> None:
