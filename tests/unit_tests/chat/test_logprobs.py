@@ -151,12 +151,15 @@ def test_of_rows_that_run_together_only_those_that_ask_are_looked_at(engine: Eng
     monkeypatch.setattr(worker, "token_logprobs", counting)
     plain = GenerationSettings(max_new_tokens=9)
     running = [engine.submit([70, 71, number], settings=plain) for number in range(5)]
-    asking = engine.submit([70, 71, 0], settings=plain.override(top_logprobs=2))
+    asking = engine.submit([70, 72], settings=plain.override(top_logprobs=2))
     results = [generation.result() for generation in running]
     assert [result.logprobs for result in results] == [()] * 5
-    assert asking.result().token_ids == results[0].token_ids
-    assert [len(logprob.top) for logprob in asking.result().logprobs] == [2] * 9
+    answer = asking.result()
+    assert [len(logprob.top) for logprob in answer.logprobs] == [2] * 9
     assert looked == [1] * 9
+    logits = plain_logits(engine.model, [70, 72, *answer.token_ids], None)[1:-1].log_softmax(-1)
+    expected = logits[torch.arange(9), list(answer.token_ids)].tolist()
+    assert [logprob.logprob for logprob in answer.logprobs] == pytest.approx(expected, abs=1e-4)
 
 
 def test_rows_that_ask_for_different_numbers_each_get_theirs(engine: Engine) -> None:
