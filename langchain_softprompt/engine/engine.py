@@ -176,7 +176,7 @@ class Engine:
             self.submit(token_ids, soft_prompt=soft_prompt, settings=settings, allow_other_model=allow_other_model, constraint=constraint)
         )
 
-    def cancel(self, generation: Generation) -> None:
+    def cancel(self, generation: Generation | Scoring) -> None:
         """End a request; nothing happens when it has ended."""
         generation.cancel()
 
