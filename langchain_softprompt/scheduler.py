@@ -17,10 +17,11 @@ class Scheduler(Generic[R]):
     The caller guards it with a lock of its own.
 
     Args:
-        max_rows: Most requests that run together.
+        max_rows: Most rows that run together; a request is one, unless it says otherwise.
         max_queue: Most requests that wait once all rows are taken.
         size: How many positions a request may come to.
-        fits: Whether so many requests, the longest of such a size, can run together. One alone must always fit.
+        rows: How many rows a request takes.
+        fits: Whether so many rows, the longest of such a size, can run together. One request alone must always fit.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Scheduler(Generic[R]):
         max_rows: int,
         max_queue: int,
         size: Callable[[R], int] = lambda _: 1,
+        rows: Callable[[R], int] = lambda _: 1,
         fits: Callable[[int, int], bool] = lambda _rows, _longest: True,
     ) -> None:
         self._max_rows = max_rows
         self._max_queue = max_queue
         self._size = size
+        self._rows = rows
         self._fits = fits
         # Dictionaries as ordered sets: cancelling one of thousands must not search them all.
         self._waiting: dict[R, None] = {}
@@ -85,14 +88,16 @@ class Scheduler(Generic[R]):
 
     def _admissible(self, line: Iterable[R]) -> int:
         """How many from the head of a line there is room for."""
-        rows = len(self._running)
+        rows = sum(self._rows(request) for request in self._running)
         longest = max((self._size(request) for request in self._running), default=0)
+        count = 0
         for request in line:
-            longest = max(longest, self._size(request))
-            if rows >= self._max_rows or (rows and not self._fits(rows + 1, longest)):
+            longest, more = max(longest, self._size(request)), self._rows(request)
+            if rows and (rows + more > self._max_rows or not self._fits(rows + more, longest)):
                 break
-            rows += 1
-        return rows - len(self._running)
+            rows += more
+            count += 1
+        return count
 
     def withdraw(self, request: R) -> bool:
         """Take a request out of the queue; False when it does not wait there (any more)."""

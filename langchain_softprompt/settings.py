@@ -58,6 +58,8 @@ class GenerationSettings(_Settings):
             (Keskar et al. 2019, arXiv:1909.05858).
         seed: Seed of this request's own random stream; ``None`` draws a fresh one.
         stop_token_ids: Tokens that end the answer, beside the model's own end-of-sequence tokens.
+        top_logprobs: Keep the log-probability of each token of the answer, under the model's own distribution, and those of
+            so many of the likeliest tokens at its place; ``None`` keeps none.
     """
 
     max_new_tokens: int = 256
@@ -68,6 +70,7 @@ class GenerationSettings(_Settings):
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop_token_ids: tuple[int, ...] = ()
+    top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -94,6 +97,12 @@ class GenerationSettings(_Settings):
             "stop_token_ids",
             "a tuple of token ids of at least 0",
             self.stop_token_ids,
+        )
+        _require(
+            self.top_logprobs is None or (_is_int(self.top_logprobs) and self.top_logprobs >= 0),
+            "top_logprobs",
+            "an integer of at least 0, or None",
+            self.top_logprobs,
         )
 
 

@@ -27,7 +27,7 @@ ALIASES = {"model_name": "model", "max_new_tokens": "max_tokens"}
 SETTING_NAMES = ("temperature", "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
 _OWN = {
     *(*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stop"),
-    *("parallel_tool_calls", "show_schema", "allow_invalid"),
+    *("logprobs", "top_logprobs", "choices", "parallel_tool_calls", "show_schema", "allow_invalid"),
 }
 # What LangChain itself sends along with a call.
 _FROM_LANGCHAIN = {"tools", "tool_choice", "response_format", "ls_structured_output_format", "structured_output_format", "stream"}
@@ -98,6 +98,30 @@ def check_choice(choice: SoftPromptChoice) -> SoftPromptChoice:
         msg = f"A soft prompt is a name, a path, a loaded SoftPrompt or None, not a {type(choice).__name__}."
         raise InvalidReferenceError(msg)
     return choice
+
+
+def top_logprobs(asked: Any, count: Any, own: tuple[bool | None, int | None]) -> int | None:
+    """How many of the likeliest tokens to tell at each place of an answer; ``None`` for no log-probabilities at all.
+
+    Args:
+        asked: What a call says under ``logprobs``; ``None`` for nothing.
+        count: What it says under ``top_logprobs``.
+        own: What the model says under both.
+
+    Raises:
+        InvalidSettingsError: ``logprobs`` is neither true nor false, or false beside a ``top_logprobs``.
+    """
+    for value in (asked, own[0]):
+        if value is not None and not isinstance(value, bool):
+            msg = f"logprobs: expected True, False or None, found {value!r}. How many to tell goes into top_logprobs."
+            raise InvalidSettingsError(msg)
+    if (asked is False and count is not None) or (own[0] is False and own[1] is not None):
+        msg = "logprobs=False and top_logprobs contradict each other. Leave one of them out."
+        raise InvalidSettingsError(msg)
+    if asked is None and count is None:
+        asked = own[0]
+    count = own[1] if count is None else count
+    return None if asked is False else count if asked is None else count or 0
 
 
 def check_stop(stop: list[str] | tuple[str, ...] | str | None) -> tuple[str, ...]:

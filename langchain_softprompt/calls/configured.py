@@ -18,6 +18,7 @@ from langchain_softprompt.calls.arguments import (
     check_known,
     check_stop,
     check_timeout,
+    top_logprobs,
     with_full_names,
 )
 from langchain_softprompt.calls.errors import in_langchain_family
@@ -90,6 +91,14 @@ class Configured(BaseModel):
 
     seed: int | None = None
     """Makes sampling repeatable."""
+
+    logprobs: bool | None = None
+    """Tell the log-probability of each token of an answer, in ``response_metadata["logprobs"]``, as OpenAI does.
+
+    They are the model's own: before penalty, temperature and filters."""
+
+    top_logprobs: int | None = None
+    """Tell so many of the likeliest tokens at each place too; implies `logprobs`."""
 
     stop: list[str] | None = None
     """Strings that end an answer, not part of it. A call's own ``stop`` takes their place."""
@@ -164,7 +173,8 @@ class Configured(BaseModel):
     def _settings(self, arguments: Mapping[str, Any]) -> GenerationSettings:
         given = with_full_names(arguments)
         chosen = {name: getattr(self, name) if given.get(name) is None else given[name] for name in SETTING_NAMES}
-        return GenerationSettings(max_new_tokens=chosen.pop("max_tokens"), **chosen)
+        top = top_logprobs(given.get("logprobs"), given.get("top_logprobs"), (self.logprobs, self.top_logprobs))
+        return GenerationSettings(max_new_tokens=chosen.pop("max_tokens"), top_logprobs=top, **chosen)
 
     def _stop(self, stop: list[str] | str | None) -> tuple[str, ...]:
         return check_stop(self.stop if stop is None else stop)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from langchain_softprompt.errors import RequestCancelledError
 
 if TYPE_CHECKING:
-    from langchain_softprompt.calls.ports import GenerationPort
+    from langchain_softprompt.calls.ports import HandlePort
 
 # A batch waits in a pool's threads, and Python joins those before it leaves, however many items they still have to do.
 # An item belongs to the thread that asked for the batch: when that is the main thread, or a daemon, it is not there any
 # more by then. A thread that Python waits for gets its answers.
 _nobody_stays: ContextVar[bool] = ContextVar("nobody_stays", default=False)
-_under_way: weakref.WeakSet[GenerationPort] = weakref.WeakSet()
+_under_way: weakref.WeakSet[HandlePort] = weakref.WeakSet()
 _lock = threading.RLock()
 _leaving = False
 
@@ -34,7 +34,7 @@ def batch_of_this_thread() -> Iterator[None]:
         _nobody_stays.reset(token)
 
 
-def watch(generation: GenerationPort) -> None:
+def watch(generation: HandlePort) -> None:
     """Cancel a request at interpreter exit if it is part of a batch that nobody waits for then.
 
     Raises:

@@ -46,6 +46,7 @@ class Named(Configured):
             "min_p": settings.min_p,
             "repetition_penalty": settings.repetition_penalty,
             "seed": settings.seed,
+            "top_logprobs": settings.top_logprobs,
             "stop": list(self._stop(stop)) or None,
         }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from langchain_softprompt.sampling import Constraint
+    from langchain_softprompt.sampling import Constraint, TokenLogprob
     from langchain_softprompt.settings import GenerationSettings
     from langchain_softprompt.soft_prompt import SoftPrompt
 
@@ -39,6 +39,11 @@ class ModelPort(Protocol):
         """Its tokenizer."""
         ...
 
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        ...
+
 
 class ResultPort(Protocol):
     """How a request ended."""
@@ -59,8 +64,16 @@ class ResultPort(Protocol):
         ...
 
 
-class GenerationPort(Protocol):
+class HandlePort(Protocol):
     """A request under way."""
+
+    def cancel(self) -> None:
+        """Give the request up; nothing happens when it has ended."""
+        ...
+
+
+class GenerationPort(HandlePort, Protocol):
+    """A request for an answer under way."""
 
     def __iter__(self) -> Iterator[int]: ...
 
@@ -74,8 +87,34 @@ class GenerationPort(Protocol):
         """Wait for the end without blocking the event loop."""
         ...
 
-    def cancel(self) -> None:
-        """Give the request up; nothing happens when it has ended."""
+    def logprob(self, position: int) -> TokenLogprob | None:
+        """Of a token of the answer, by its position; ``None`` where the settings do not ask for it."""
+        ...
+
+
+class ScoringResultPort(Protocol):
+    """How likely the model finds each continuation."""
+
+    @property
+    def totals(self) -> tuple[float, ...]:
+        """Natural-log probabilities, in the given order."""
+        ...
+
+    @property
+    def cached_tokens(self) -> int:
+        """Virtual tokens and tokens of text whose keys and values were already there."""
+        ...
+
+
+class ScoringPort(HandlePort, Protocol):
+    """A request for scores under way."""
+
+    def result(self, timeout: float | None = None) -> ScoringResultPort:
+        """Wait for the end."""
+        ...
+
+    async def wait(self) -> ScoringResultPort:
+        """Wait for the end without blocking the event loop."""
         ...
 
 
@@ -97,4 +136,15 @@ class EnginePort(Protocol):
         constraint: Constraint | None = None,
     ) -> GenerationPort:
         """Start a request; returns at once."""
+        ...
+
+    def score(
+        self,
+        token_ids: Sequence[int],
+        continuations: Iterable[Sequence[int]],
+        *,
+        soft_prompt: SoftPrompt | None = None,
+        allow_other_model: bool = False,
+    ) -> ScoringPort:
+        """Start a request for the log-probabilities of given continuations; returns at once."""
         ...

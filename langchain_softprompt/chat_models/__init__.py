@@ -4,6 +4,8 @@ What it shares with `llms` is in `calls`.
 
 Files:
     chat.py         ChatSoftPrompt: what LangChain calls
+    entering.py     how a call comes in: which soft prompt its messages, its config and its arguments name
+    composing.py    what is made of it: bindings, tools, structured output, choices
     naming.py       how it names itself in caches, traces and profiles
     binding.py      `bind` without losing what was bound
     speaking.py     the text of an answer becomes a message, with tool calls taken out of it
@@ -12,11 +14,14 @@ Files:
     structured.py   `with_structured_output`
     schemas.py      the kinds of schema it takes
     parsing.py      what a held answer means
+    choices.py      labels to choose from; ChoiceResult
+    choosing.py     one request that scores labels in place of an answer
 """
 
 from __future__ import annotations
 
 from langchain_softprompt.calls.errors import RequestTimeoutError, UnknownArgumentError
 from langchain_softprompt.chat_models.chat import ChatSoftPrompt
+from langchain_softprompt.chat_models.choices import ChoiceResult
 
-__all__ = ["ChatSoftPrompt", "RequestTimeoutError", "UnknownArgumentError"]
+__all__ = ["ChatSoftPrompt", "ChoiceResult", "RequestTimeoutError", "UnknownArgumentError"]

@@ -14,6 +14,8 @@ from langchain_core.runnables import Runnable, RunnableBinding
 from typing_extensions import override
 
 from langchain_softprompt.calls.arguments import SoftPromptChoice, check_call
+from langchain_softprompt.chat_models.choices import Labels, Normalize
+from langchain_softprompt.chat_models.choosing import choose_with
 from langchain_softprompt.chat_models.structured import structured_output
 
 
@@ -46,6 +48,10 @@ class SoftPromptBinding(RunnableBinding[LanguageModelInput, AIMessage]):
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Any:
         """The model's own `with_structured_output`, with what was bound before."""
         return structured_output(self, schema, **kwargs)
+
+    def with_choices(self, labels: Labels, *, normalize: Normalize = "sum", include_raw: bool = False, **kwargs: Any) -> Any:
+        """The model's own `with_choices`, with what was bound before and the config."""
+        return choose_with(self, labels, normalize=normalize, include_raw=include_raw, **kwargs)
 
     def _rebind(self, bound: Any, kwargs: dict[str, Any]) -> SoftPromptBinding:
         return type(self)(

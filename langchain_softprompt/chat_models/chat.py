@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import run_in_executor
 from typing_extensions import override
 
-from langchain_softprompt.calls.answering import Answering, Call, Ending
-from langchain_softprompt.calls.arguments import check_call, check_configurable
+from langchain_softprompt.calls.answering import Call
+from langchain_softprompt.calls.arguments import check_call
 from langchain_softprompt.calls.batching import Batching
 from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.calls.response_format import read_response_format, with_instruction
-from langchain_softprompt.chat_models.binding import SoftPromptBinding
+from langchain_softprompt.chat_models.choices import check_choices
+from langchain_softprompt.chat_models.choosing import answer
+from langchain_softprompt.chat_models.entering import EnteredChat, with_carried
 from langchain_softprompt.chat_models.holding import held_to
-from langchain_softprompt.chat_models.naming import NamedChat
-from langchain_softprompt.chat_models.speaking import Speech
-from langchain_softprompt.chat_models.structured import structured_output
+from langchain_softprompt.chat_models.speaking import chunk_of, last_chunk_of, result_of, speech_of
 from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_use, visible_ids
-from langchain_softprompt.errors import RequestError
-from langchain_softprompt.messages import ToolUse, encode_text, render_messages, take_soft_prompt
+from langchain_softprompt.messages import ToolUse, encode_text, render_messages
 from langchain_softprompt.tool_calls import ToolFormat, find_format
 
 
-class ChatSoftPrompt(Batching, NamedChat):
+class ChatSoftPrompt(Batching, EnteredChat):
     """A chat model that answers with a soft prompt on a frozen model in this process.
 
     Building one reads no file, loads no weights and touches no network. The frozen model is loaded at the first call,
@@ -96,8 +93,8 @@ class ChatSoftPrompt(Batching, NamedChat):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> ChatResult:
-        answering = Answering(self._call(messages, stop, kwargs))
-        return _result(answering.whole(), answering)
+        answering = answer(self._call(messages, stop, kwargs))
+        return result_of(answering.whole(), answering)
 
     @override
     async def _agenerate(
@@ -108,22 +105,22 @@ class ChatSoftPrompt(Batching, NamedChat):
         **kwargs: Any,
     ) -> ChatResult:
         # Loading and tokenising leave the event loop, once a call; the tokens then come without a thread.
-        answering = Answering(await run_in_executor(None, self._call, messages, stop, kwargs))
-        return _result(await answering.awhole(), answering)
+        answering = answer(await run_in_executor(None, self._call, messages, stop, kwargs))
+        return result_of(await answering.awhole(), answering)
 
     @override
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        answering = Answering(self._call(messages, stop, kwargs))
-        speech = _speech(answering)
+        answering = answer(self._call(messages, stop, kwargs))
+        speech = speech_of(answering)
         with closing(answering.pieces()) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 for chunk in speech.push(piece):
-                    yield ChatGenerationChunk(message=chunk)
+                    yield chunk_of(chunk, answering)
         for chunk in speech.finish():
-            yield ChatGenerationChunk(message=chunk)
-        yield _last_chunk(answering, speech)
+            yield chunk_of(chunk, answering)
+        yield last_chunk_of(answering, speech)
 
     @override
     async def _astream(
@@ -133,15 +130,15 @@ class ChatSoftPrompt(Batching, NamedChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        answering = Answering(await run_in_executor(None, self._call, messages, stop, kwargs))
-        speech = _speech(answering)
+        answering = answer(await run_in_executor(None, self._call, messages, stop, kwargs))
+        speech = speech_of(answering)
         async with aclosing(answering.apieces()) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 for chunk in speech.push(piece):
-                    yield ChatGenerationChunk(message=chunk)
+                    yield chunk_of(chunk, answering)
         for chunk in speech.finish():
-            yield ChatGenerationChunk(message=chunk)
-        yield _last_chunk(answering, speech)
+            yield chunk_of(chunk, answering)
+        yield last_chunk_of(answering, speech)
 
     def _call(self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Call:
         """Settle everything about a call, and load what it needs."""
@@ -172,164 +169,13 @@ class ChatSoftPrompt(Batching, NamedChat):
                 visible=visible_ids(tokenizer, tool_format) if use.tools else frozenset(),
                 use=use,
                 tool_format=tool_format,
+                choices=check_choices(kwargs["choices"]) if kwargs.get("choices") is not None else None,
             )
 
     def _format(self) -> ToolFormat:
         """How the model writes tool calls; loads the model."""
         with in_langchain_family():
             return find_format(self.tool_format, getattr(self._engine().model.tokenizer, "chat_template", None))
-
-    # The soft prompt is settled before the LLM cache is asked, so that what was looked up is what answers.
-
-    @override
-    def _generate_with_cache(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any
-    ) -> ChatResult:
-        check_call(kwargs)
-        messages, kwargs = _with_carried(messages, kwargs)
-        kwargs["soft_prompt"] = self._soft_prompt(kwargs)
-        return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
-
-    @override
-    async def _agenerate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        check_call(kwargs)
-        messages, kwargs = _with_carried(messages, kwargs)
-        named = isinstance(kwargs.get("soft_prompt", self.soft_prompt), str | Path)  # only a name has to be loaded
-        kwargs["soft_prompt"] = await run_in_executor(None, self._soft_prompt, kwargs) if named else self._soft_prompt(kwargs)
-        return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
-
-    # A soft prompt that the messages carry becomes an argument of the call, so that caches and traces know it from the
-    # start. A config that names one is either followed or refused.
-
-    def _entered(self, given: Any, config: RunnableConfig | None, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        messages = self._convert_input(given).to_messages()
-        without, settled = _with_carried(messages, arguments)
-        check_configurable(config, arguments, settled.get("soft_prompt", self.soft_prompt))
-        return (given, arguments) if without is messages else (without, settled)
-
-    @override
-    def invoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
-    ) -> AIMessage:
-        given, kwargs = self._entered(input, config, kwargs)
-        return super().invoke(given, config, stop=stop, **kwargs)
-
-    @override
-    async def ainvoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
-    ) -> AIMessage:
-        given, kwargs = self._entered(input, config, kwargs)
-        return await super().ainvoke(given, config, stop=stop, **kwargs)
-
-    @override
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
-    ) -> Iterator[AIMessageChunk]:
-        given, kwargs = self._entered(input, config, kwargs)
-        return super().stream(given, config, stop=stop, **kwargs)
-
-    @override
-    def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessageChunk]:
-        given, kwargs = self._entered(input, config, kwargs)
-        return super().astream(given, config, stop=stop, **kwargs)
-
-    if not TYPE_CHECKING:  # type checkers keep LangChain's overloads
-
-        def stream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
-            """LangChain's events, as from any chat model."""
-            given, kwargs = self._entered(input, config, kwargs)
-            return super().stream_events(given, config, **kwargs)
-
-        def astream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:  # noqa: A002
-            """LangChain's events, as from any chat model."""
-            given, kwargs = self._entered(input, config, kwargs)
-            return super().astream_events(given, config, **kwargs)
-
-    # Composition.
-
-    @override
-    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:  # type: ignore[override]
-        """Bind arguments to every call.
-
-        Returns:
-            With a soft prompt among them, a real chat model that has it, so that no later step can lose it.
-        """
-        check_call(kwargs)
-        model = self.with_soft_prompt(kwargs.pop("soft_prompt")) if "soft_prompt" in kwargs else self
-        return model if model is not self and not kwargs else SoftPromptBinding(bound=model, kwargs=kwargs)
-
-    @override
-    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind a config to every call; what is bound after that is not lost either."""
-        return SoftPromptBinding(bound=self, config=cast("RunnableConfig", {**(config or {}), **kwargs}))
-
-    @override
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | Any],
-        *,
-        tool_choice: str | dict[str, Any] | bool | None = None,
-        parallel_tool_calls: bool | None = None,
-        strict: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Offer tools in every call.
-
-        Args:
-            tools: Functions, LangChain tools, Pydantic classes, TypedDicts or JSON schemas.
-            tool_choice: ``"auto"`` or ``None``: the model decides. ``"any"``, ``"required"`` or ``True``: it has to call one.
-                A tool's name, or a dictionary with it: that one. ``"none"``: none is offered. Whatever has to be called is
-                held to the tools' schemas by a grammar, for which the extra ``structured`` is needed.
-            parallel_tool_calls: ``False`` for one call at most.
-            strict: Passed on to the schemas. An answer that has to be a call always follows them.
-            **kwargs: Bound to every call.
-
-        Raises:
-            InvalidSettingsError: A tool can't be described to a model, or the choice names none of them.
-        """
-        with in_langchain_family():
-            offered = openai_tools(tools, strict=strict)
-            ToolUse.of(offered, tool_choice, parallel=parallel_tool_calls)
-        bound = {"tools": offered, "tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls}
-        return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
-
-    @override
-    def with_structured_output(
-        self,
-        schema: Any,
-        *,
-        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
-        include_raw: bool = False,
-        strict: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Hold answers to a schema, token by token, and read them. Needs the extra ``structured``.
-
-        Args:
-            schema: A Pydantic class, a ``TypedDict`` class, a JSON schema, an ``Enum`` class, a ``Literal``, or a compiled
-                regular expression, which the whole answer then matches. ``None`` for any JSON object, with ``json_mode``.
-            method: Taken as other models take it; all three hold answers to the schema.
-            include_raw: Give ``raw``, ``parsed`` and ``parsing_error`` in place of the value, and raise nothing for an answer
-                that can't be read.
-            strict: False lets objects hold more than they declare, where the schema allows it.
-            **kwargs: More arguments for each call, for instance ``show_schema``.
-
-        Returns:
-            A Runnable that gives the value, or raises `AnswerFormatError` where the token limit cut the answer.
-
-        Raises:
-            InvalidGrammarError: Answers can't be held to the schema; the message names the part at fault.
-            MissingExtraError: llguidance or jsonschema is not installed.
-        """
-        return structured_output(self, schema, method=method, include_raw=include_raw, strict=strict, **kwargs)
 
     # Counting.
 
@@ -344,7 +190,7 @@ class ChatSoftPrompt(Batching, NamedChat):
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """What these messages take of the model's context: the chat template and the virtual tokens are counted in."""
-        messages, carried = _with_carried(messages, {})
+        messages, carried = with_carried(messages, {})
         soft_prompt = self._soft_prompt(carried)
         virtual_tokens = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
         if not messages:
@@ -358,39 +204,3 @@ class ChatSoftPrompt(Batching, NamedChat):
                 tool_format=self._format(),
             )
         return virtual_tokens + len(rendered)
-
-
-def _with_carried(messages: list[BaseMessage], arguments: dict[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
-    """Messages without the soft prompt that they carry, and the call's arguments with it; what these say already wins."""
-    with in_langchain_family():
-        without, carried = take_soft_prompt(messages)
-    return (without, {**carried, **arguments}) if carried else (messages, arguments)
-
-
-def _ending(answering: Answering) -> Ending:
-    if answering.ending is None:
-        msg = "The answer was read to its end without an ending."
-        raise RequestError(msg)
-    return answering.ending
-
-
-def _result(text: str, answering: Answering) -> ChatResult:
-    ending, speech = _ending(answering), _speech(answering)
-    said = speech.whole(text)
-    message = AIMessage(**said, usage_metadata=ending.usage, response_metadata=_metadata(ending, speech))
-    return ChatResult(generations=[ChatGeneration(message=message)])
-
-
-def _speech(answering: Answering) -> Speech:
-    return Speech(answering.call.use, answering.call.tool_format)
-
-
-def _metadata(ending: Ending, speech: Speech) -> dict[str, Any]:
-    return {**ending.metadata, "finish_reason": "tool_calls"} if speech.called else ending.metadata
-
-
-def _last_chunk(answering: Answering, speech: Speech) -> ChatGenerationChunk:
-    # Usage and metadata belong on one chunk: strings in them would be joined when chunks are added up.
-    ending = _ending(answering)
-    message = AIMessageChunk(content="", usage_metadata=ending.usage, response_metadata=_metadata(ending, speech), chunk_position="last")
-    return ChatGenerationChunk(message=message)

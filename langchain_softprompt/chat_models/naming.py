@@ -66,7 +66,7 @@ class NamedChat(Named, BaseChatModel):
         """The LLM cache's key: soft prompts are told apart by content, so that none is answered for by another."""
         with in_langchain_family():
             named = self._named(stop, kwargs, self._soft_prompt(kwargs))
-        known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream"}
+        known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream", "logprobs", "top_logprobs"}
         rest = {name: value for name, value in kwargs.items() if name not in known}
         if rest.get("tools"):
             rest["tool_format"] = getattr(self.tool_format, "name", self.tool_format)

@@ -8,13 +8,16 @@ import string
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessageChunk, InvalidToolCall
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall
 from langchain_core.messages import ToolCall as CallBlock
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from langchain_softprompt.errors import RequestError
 from langchain_softprompt.tool_calls import BrokenCall, Piece, ToolCall, ToolCallReader
 
 if TYPE_CHECKING:
+    from langchain_softprompt.calls.answering import Ending, UnderWay
     from langchain_softprompt.messages import ToolUse
     from langchain_softprompt.tool_calls import ToolFormat
 
@@ -93,4 +96,41 @@ def _new_id() -> str:
     return "".join(secrets.choice(_LETTERS) for _ in range(9))
 
 
-__all__ = ["Speech"]
+def speech_of(answering: UnderWay) -> Speech:
+    """What turns a call's answer into a message."""
+    return Speech(answering.call.use, answering.call.tool_format)
+
+
+def result_of(text: str, answering: UnderWay) -> ChatResult:
+    """A whole answer."""
+    ending, speech = _ending(answering), speech_of(answering)
+    said = speech.whole(text)
+    message = AIMessage(**said, usage_metadata=ending.usage, response_metadata=_metadata(ending, speech))
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def chunk_of(message: AIMessageChunk, answering: UnderWay) -> ChatGenerationChunk:
+    """A piece of an answer."""
+    message.response_metadata = answering.fresh_metadata()
+    return ChatGenerationChunk(message=message)
+
+
+def last_chunk_of(answering: UnderWay, speech: Speech) -> ChatGenerationChunk:
+    """The end of an answer. Usage and metadata belong here alone: strings in them would be joined when chunks are added up."""
+    ending = _ending(answering)
+    message = AIMessageChunk(content="", usage_metadata=ending.usage, response_metadata=_metadata(ending, speech), chunk_position="last")
+    return ChatGenerationChunk(message=message)
+
+
+def _ending(answering: UnderWay) -> Ending:
+    if answering.ending is None:
+        msg = "The answer was read to its end without an ending."
+        raise RequestError(msg)
+    return answering.ending
+
+
+def _metadata(ending: Ending, speech: Speech) -> dict[str, Any]:
+    return {**ending.metadata, "finish_reason": "tool_calls"} if speech.called else ending.metadata
+
+
+__all__ = ["Speech", "chunk_of", "last_chunk_of", "result_of", "speech_of"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Prefill:
         known: Compiled parts the row starts from, in order; nothing of them is read again.
         soft_rows: Rows of a soft prompt that is not compiled yet, ``[length, hidden_size]``, read before the text.
         token_ids: The text still to be read.
+        spare: Columns that will be read after the text, in the same cache.
 
     Attributes:
         cache: What was read so far.
@@ -34,7 +36,12 @@ class Prefill:
     """
 
     def __init__(
-        self, model: FrozenModel, known: Sequence[KVPrefix] = (), soft_rows: Tensor | None = None, token_ids: Sequence[int] = ()
+        self,
+        model: FrozenModel,
+        known: Sequence[KVPrefix] = (),
+        soft_rows: Tensor | None = None,
+        token_ids: Sequence[int] = (),
+        spare: int = 0,
     ) -> None:
         self._model = model
         self._ids = torch.tensor([list(token_ids)], dtype=torch.long, device=model.device)
@@ -42,6 +49,7 @@ class Prefill:
         self._soft_rows = torch.cat(rereads) if rereads else soft_rows
         self._soft_left = 0 if self._soft_rows is None else self._soft_rows.shape[0]
         self._text_read = 0
+        self._spare = spare
         self.snapshot: Cache | None = None
         self.length = 0
         self.cache = self._start_from([part for part in known if part.compiled])
@@ -110,7 +118,7 @@ class Prefill:
             cache = known[0].to_cache(self._model) if known else self._model.new_cache()
             self.length = sum(part.length for part in known)
             return cache
-        columns = ColumnCache(1, sum(part.length for part in known) + self.remaining)
+        columns = ColumnCache(1, sum(part.length for part in known) + self.remaining + self._spare)
         for part in known:
             for index, (keys, values) in part.by_layer().items():
                 columns.write(index, 0, self.length, keys, values)
@@ -119,18 +127,41 @@ class Prefill:
         return columns
 
 
-def read_together(model: FrozenModel, prefills: Sequence[Prefill], limit: int) -> list[Tensor | Exception | None]:
+class Reading(Protocol):
+    """Something that is read part by part: a prompt, or what may follow one."""
+
+    @property
+    def remaining(self) -> int:
+        """Positions still to be read."""
+        ...
+
+    @property
+    def columns(self) -> int:
+        """Columns its cache holds; 0 for a native one."""
+        ...
+
+    def next_part(self, limit: int | None = None) -> RowPart:
+        """What to read next, up to `limit` positions."""
+        ...
+
+    def took(self, part: RowPart, logits: Tensor | None) -> Tensor | None:
+        """Move on behind a part that was read; returns what there is to say once all is read."""
+        ...
+
+
+def read_together(model: FrozenModel, prefills: Sequence[Reading], limit: int) -> list[Tensor | Exception | None]:
     """Read on in several prompts, up to `limit` positions altogether, in one pass where the model can.
 
     When a pass over several fails, each is read alone, so that only those at fault fail.
 
     Args:
         model: The frozen model.
-        prefills: The prompts, first come first served; those behind the limit get nothing.
+        prefills: The prompts, or what is read after them, first come first served; those behind the limit get nothing.
         limit: Most positions to read.
 
     Returns:
-        For each prompt the logits after its last token, once everything is read; else ``None``, or what went wrong.
+        For each what it has to say once everything is read, a prompt the logits after its last token; else ``None``, or what
+        went wrong.
     """
     outcome: list[Tensor | Exception | None] = [None] * len(prefills)
     parts: dict[int, RowPart] = {}
@@ -147,7 +178,7 @@ def read_together(model: FrozenModel, prefills: Sequence[Prefill], limit: int) -
     return outcome
 
 
-def _take(prefill: Prefill, part: RowPart, logits: Tensor | None) -> Tensor | Exception | None:
+def _take(prefill: Reading, part: RowPart, logits: Tensor | None) -> Tensor | Exception | None:
     try:
         return prefill.took(part, logits)
     except Exception as error:  # noqa: BLE001 - to copy a native cache takes memory, and that is this prompt's alone too.
@@ -170,4 +201,4 @@ def _read_alone(model: FrozenModel, part: RowPart) -> Tensor | Exception | None:
         return error
 
 
-__all__ = ["Prefill", "read_together"]
+__all__ = ["Prefill", "Reading", "read_together"]

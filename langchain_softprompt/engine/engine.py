@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+from langchain_softprompt.decode import TokenTree
 from langchain_softprompt.engine.generation import Generation, TokenStream
 from langchain_softprompt.engine.memory import RowBudget
 from langchain_softprompt.engine.request import Request
+from langchain_softprompt.engine.scoring import Scoring
 from langchain_softprompt.engine.worker import Worker
 from langchain_softprompt.errors import ContextLengthError, RequestError
 from langchain_softprompt.frozen_model import FrozenModel
@@ -113,6 +115,50 @@ class Engine:
         self._worker.submit(request)
         return generation
 
+    def score(
+        self,
+        token_ids: Sequence[int],
+        continuations: Iterable[Sequence[int]],
+        *,
+        soft_prompt: SoftPrompt | None = None,
+        allow_other_model: bool = False,
+    ) -> Scoring:
+        """Queue a request for the log-probabilities of given continuations of a prompt, and return at once.
+
+        The prompt is read once, and beginnings that continuations share are too; hundreds of them are one request. They are
+        read between the steps of other requests, `EngineLimits.prefill_chunk` positions at a time.
+
+        Args:
+            token_ids: The text, at least one token.
+            continuations: What may follow it, each at least one token, ended by an end-of-sequence token where that is to
+                count. Equal ones are read once and get the same scores.
+            soft_prompt: What stands before the text; ``None`` for the bare frozen model.
+            allow_other_model: Take a soft prompt that was made for another model, if its shapes fit.
+
+        Returns:
+            The handle; its `result` holds a log-probability for each token of each continuation.
+
+        Raises:
+            RequestError: There are no tokens or no continuations, one is empty, or there are ids the model does not know.
+            ContextLengthError: Soft prompt, text and the longest continuation do not fit the model's context, or the engine's
+                limits.
+            EngineBusyError: The queue is full.
+            EngineClosedError: The engine was closed, or belongs to a parent process.
+        """
+        settings = GenerationSettings()
+        _check_types(soft_prompt, settings)
+        ids, tree = self._checked_ids(token_ids), self._checked_tree(continuations)
+        scoring = Scoring(prompt_tokens=len(ids), virtual_tokens=soft_prompt.num_virtual_tokens if soft_prompt is not None else 0)
+        self._check_length(scoring.virtual_tokens, len(ids), tree.longest, "tokens of the longest continuation")
+        slotted = self._model.reuses_prefix
+        spare = min(len(tree.inner), tree.longest + self._limits.prefill_chunk) if slotted else tree.longest
+        rows = 1 if slotted else 2  # A native cache can't be taken back, so branches are read on a copy of the prompt's.
+        request = Request(ids, soft_prompt, allow_other_model, settings, frozenset(), scoring, tree=tree, spare=spare, rows=rows)
+        self._budget.check_alone(request.size, rows)
+        scoring.on_cancel = partial(self._withdraw, request)
+        self._worker.submit(request)
+        return scoring
+
     def stream(
         self,
         token_ids: Sequence[int],
@@ -130,7 +176,7 @@ class Engine:
             self.submit(token_ids, soft_prompt=soft_prompt, settings=settings, allow_other_model=allow_other_model, constraint=constraint)
         )
 
-    def cancel(self, generation: Generation) -> None:
+    def cancel(self, generation: Generation | Scoring) -> None:
         """End a request; nothing happens when it has ended."""
         generation.cancel()
 
@@ -166,15 +212,28 @@ class Engine:
             raise RequestError(msg)
         return ids
 
-    def _check_length(self, virtual_tokens: int, prompt_tokens: int, max_new_tokens: int) -> None:
+    def _checked_tree(self, continuations: Iterable[Sequence[int]]) -> TokenTree:
+        given = list(continuations)
+        if not given:
+            msg = "There are no continuations to score. Give at least one, as token ids."
+            raise RequestError(msg)
+        for number, continuation in enumerate(given):
+            try:
+                given[number] = self._checked_ids(continuation)
+            except (RequestError, TypeError) as error:
+                msg = f"Continuation {number}: {error}"
+                raise RequestError(msg) from error
+        return TokenTree(given)
+
+    def _check_length(self, virtual_tokens: int, prompt_tokens: int, new_tokens: int, what: str = "new tokens") -> None:
         window = self._model.max_positions
-        needed = virtual_tokens + prompt_tokens + max_new_tokens
+        needed = virtual_tokens + prompt_tokens + new_tokens
         if window is None or needed <= window:
             return
         room = window - virtual_tokens - prompt_tokens
-        advice = f"Lower max_new_tokens to {room}" if room > 0 else "Shorten the text"
+        advice = f"Lower max_new_tokens to {room}" if room > 0 and what == "new tokens" else "Shorten the text"
         msg = (
-            f"{virtual_tokens} virtual tokens + {prompt_tokens} prompt tokens + {max_new_tokens} new tokens = {needed}, "
+            f"{virtual_tokens} virtual tokens + {prompt_tokens} prompt tokens + {new_tokens} {what} = {needed}, "
             f"but the context of {self._model.name} holds {window}. {advice}."
         )
         raise ContextLengthError(msg)

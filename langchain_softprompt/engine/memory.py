@@ -69,21 +69,26 @@ class RowBudget:
             return (columns - SPARE_COLUMNS) // 2
         return (self.max_bytes - (self.bytes_per_row or 0)) // max(1, self.bytes_per_position)
 
-    def check_alone(self, size: int) -> None:
+    def check_alone(self, size: int, rows: int = 1) -> None:
         """Refuse a request that would not even fit alone.
+
+        Args:
+            size: How many positions it may come to.
+            rows: How many rows of that size it takes.
 
         Raises:
             ContextLengthError: It would not.
         """
-        if self.fits(1, size):
+        if self.fits(rows, size):
             return
+        size *= rows
         if self.max_tokens is not None and size > self.max_tokens:
             limit = f"max_tokens={self.max_tokens}"
         else:
             limit = f"row_cache_bytes={self.max_bytes}, enough for {max(0, self._longest_alone())}"
         msg = (
-            f"Soft prompt, text and max_new_tokens come to {size} positions, more than the engine's limits allow one request ({limit}). "
-            "Lower max_new_tokens, shorten the text, or raise the limit in EngineLimits."
+            f"Soft prompt, text and what follows come to {size} positions, more than the engine's limits allow one request ({limit}). "
+            "Lower max_new_tokens, shorten the text or the continuations, or raise the limit in EngineLimits."
         )
         raise ContextLengthError(msg)
 

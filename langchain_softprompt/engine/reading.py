@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from langchain_softprompt.decode import Prefill, RowStore, read_together
+from langchain_softprompt.decode import Continuing, Prefill, Reading, RowStore, TokenTree, continue_prompt, read_together
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import (
@@ -49,7 +49,7 @@ class Reader:
         return self._prefixes
 
     def advance(self, requests: Iterable[Request], limit: int, room: int | None = None) -> list[tuple[Request, Tensor | Exception]]:
-        """Read on in prompts, first come first served, several in one pass where the model can.
+        """Read on in prompts and continuations, first come first served, several in one pass where the model can.
 
         A request that starts like one whose turn it is, beyond what is known, waits until that one has been read, and then
         starts from there: what they share is read once, also when they arrive together.
@@ -60,29 +60,31 @@ class Reader:
             room: Columns that their caches may hold together; the first one is not asked.
 
         Returns:
-            Those whose prompts are done, with the logits after them, and those that failed, with the reason.
+            Those whose prompts are done, with the logits after them, those whose continuations are, with the log-probabilities,
+            and those that failed, with the reason.
         """
         ended: list[tuple[Request, Tensor | Exception]] = []
-        turns: list[Request] = []
-        prefills: list[Prefill] = []
-        for request in requests:
-            if sum(prefill.remaining for prefill in prefills) >= limit:
+        turns: list[tuple[Request, Reading]] = []
+        known = list(requests)
+        held = sum(request.columns for request in known)
+        full = False
+        for request in known:
+            if sum(reading.remaining for _, reading in turns) >= limit:
                 break
             try:
-                if request.prefill is None:
-                    length = request.generation.virtual_tokens + len(request.token_ids)
-                    if prefills and room is not None and sum(prefill.columns for prefill in prefills) + length > room:
-                        break
-                    if any(self._leads(other, request) for other in turns):
+                if request.reading is None:
+                    full = full or (bool(held) and room is not None and held + request.length + request.spare > room)
+                    if full or any(other.prefill is not None and self._leads(other, request) for other, _ in turns):
                         continue
                     request.prefill = self._start(request)
+                    held += request.columns
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
                 ended.append((request, error))
                 continue
-            turns.append(request)
-            prefills.append(request.prefill)
-        outcomes = read_together(self._model, prefills, limit)
-        return ended + [(request, outcome) for request, outcome in zip(turns, outcomes, strict=True) if outcome is not None]
+            if request.reading is not None:
+                turns.append((request, request.reading))
+        outcomes = read_together(self._model, [reading for _, reading in turns], limit)
+        return ended + [(request, outcome) for (request, _), outcome in zip(turns, outcomes, strict=True) if outcome is not None]
 
     def hand_over(self, request: Request, logits: Tensor, rows: RowStore, beside: int = 0) -> None:
         """Remember a prompt that was read to its end and give its row to the rows that decode.
@@ -97,6 +99,23 @@ class Reader:
             NonFiniteSoftPromptError: With this soft prompt, read for the first time, the model makes NaN or Inf; nothing
                 is remembered of it.
         """
+        prefill = self._remember(request, logits)
+        rows.add(request.row, prefill.cache, prefill.length, request.size, beside)
+        request.prefill = None
+
+    def branch_out(self, request: Request, tree: TokenTree, logits: Tensor) -> Continuing:
+        """Remember a prompt that was read to its end and go on with the continuations that are to be scored.
+
+        Raises:
+            NonFiniteSoftPromptError: As in `hand_over`.
+            RequestFailedError: The logits hold NaN or infinity, or there is none for a token.
+        """
+        prefill = self._remember(request, logits)
+        request.continuing = continue_prompt(self._model, tree, prefill.cache, prefill.length, logits)
+        request.prefill = None
+        return request.continuing
+
+    def _remember(self, request: Request, logits: Tensor) -> Prefill:
         prefill = request.prefill
         if prefill is None:
             msg = "The prompt was not read."
@@ -105,17 +124,16 @@ class Reader:
         if request.soft_prompt is not None and request.soft is None:
             if not finite:
                 raise non_finite_answers()
-            request.soft = self._compiled(prefill, request.generation.virtual_tokens)
+            request.soft = self._compiled(prefill, request.handle.virtual_tokens)
             self._watch_drift(request.soft_prompt, request.soft)
         if finite:
             self._keep(request, request.token_ids, prefill)
-        rows.add(request.row, prefill.cache, prefill.length, request.size, beside)
-        request.prefill = None
+        return prefill
 
     def keep_answer(self, request: Request, answer: tuple[int, ...], rows: RowStore) -> None:
         """Remember the answer after its prompt: the next turn of a chat or an agent starts with both."""
         with _only_a_favour():
-            read = rows.length(request.row) - request.generation.virtual_tokens - len(request.token_ids)
+            read = rows.length(request.row) - request.length
             self._keep(request, request.token_ids + answer[:read], rows)
 
     def clear(self) -> None:
@@ -136,19 +154,20 @@ class Reader:
         return len(head) == reach and leader.token_ids[:reach] == head
 
     def _start(self, request: Request) -> Prefill:
-        constraint = request.constraint.start(request.stop_ids) if request.constraint is not None else None
-        request.sampler = Sampler(request.settings, request.token_ids, constraint)
+        if request.tree is None:
+            constraint = request.constraint.start(request.stop_ids) if request.constraint is not None else None
+            request.sampler = Sampler(request.settings, request.token_ids, constraint)
         prompt, allow = request.soft_prompt, request.allow_other_model
         found = self._prefixes.find(prompt, request.token_ids, allow_other_model=allow)
-        request.generation.cached_tokens = found.virtual_tokens + found.text_tokens
+        request.handle.cached_tokens = found.virtual_tokens + found.text_tokens
         text = request.token_ids[found.text_tokens :]
         if prompt is None or found.virtual_tokens:
             request.soft = found.parts[0] if prompt is not None else None
-            return Prefill(self._model, found.parts, token_ids=text)
+            return Prefill(self._model, found.parts, token_ids=text, spare=request.spare)
         segment = soft_segment(self._model, prompt, allow_other_model=allow)
         if isinstance(segment, KeyValues):
-            return Prefill(self._model, [compile_segments(self._model, [segment])], token_ids=text)
-        return Prefill(self._model, soft_rows=segment.rows, token_ids=text)
+            return Prefill(self._model, [compile_segments(self._model, [segment])], token_ids=text, spare=request.spare)
+        return Prefill(self._model, soft_rows=segment.rows, token_ids=text, spare=request.spare)
 
     def _compiled(self, prefill: Prefill, length: int) -> KVPrefix | None:
         """The soft prompt's part of what was read; ``None`` where the model has to read it each time."""
@@ -169,7 +188,7 @@ class Reader:
             watch_drift(self._model, soft_prompt, lambda: compile_segments(self._model, [EmbeddingRows(rows)]))
 
     def _keep(self, request: Request, token_ids: tuple[int, ...], read: Prefill | RowStore) -> None:
-        virtual = request.generation.virtual_tokens
+        virtual = request.handle.virtual_tokens
 
         def text(start: int, end: int) -> KVPrefix:
             part = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from langchain_softprompt.engine.engine import Engine
-from langchain_softprompt.engine.generation import FORKED
+from langchain_softprompt.engine.handle import FORKED
 from langchain_softprompt.errors import EngineClosedError, InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import EngineLimits

@@ -6,18 +6,21 @@ import logging
 import os
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
+from torch import Tensor
 
-from langchain_softprompt.decode import RowStore, new_row_store
-from langchain_softprompt.engine.generation import FORKED, FinishReason
+from langchain_softprompt.decode import RowStore, TokenTree, new_row_store
+from langchain_softprompt.engine.handle import FORKED, FinishReason
 from langchain_softprompt.engine.memory import RowBudget
 from langchain_softprompt.engine.reading import Reader
 from langchain_softprompt.engine.request import Request
+from langchain_softprompt.engine.scoring import Scoring
 from langchain_softprompt.errors import EngineClosedError, RequestFailedError, SoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.sampling import pick_all
+from langchain_softprompt.sampling import TokenLogprob, pick_all, token_logprobs
 from langchain_softprompt.scheduler import Scheduler
 from langchain_softprompt.settings import EngineLimits
 
@@ -39,7 +42,11 @@ class Worker:
         self._reading: dict[Request, None] = {}  # a set that keeps its order
         self._decoding: dict[int, Request] = {}
         self._scheduler: Scheduler[Request] = Scheduler(
-            max_rows=limits.max_rows, max_queue=limits.max_queue, size=lambda request: request.size, fits=budget.fits
+            max_rows=limits.max_rows,
+            max_queue=limits.max_queue,
+            size=lambda request: request.size,
+            rows=lambda request: request.rows,
+            fits=budget.fits,
         )
         self._wake = threading.Condition()
         self._stopped = False
@@ -87,7 +94,7 @@ class Worker:
             cancelled = self._scheduler.clear()
             self._wake.notify()
         for request in cancelled:
-            request.generation.end("cancelled")
+            request.handle.end("cancelled")
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
@@ -124,20 +131,35 @@ class Worker:
                 self._finish(request, "cancelled")
 
     def _prefill(self) -> None:
-        """Read on in the prompts, first come first served, but no more than a chunk: the rows that decode wait meanwhile."""
+        """Read on in the prompts and in what is to be scored after them, first come first served.
+
+        No more than a chunk, as the rows that decode wait meanwhile.
+        """
         if not self._reading:
             return
         for request, outcome in self._reader.advance(tuple(self._reading), self._chunk, self._room()):
             try:
                 if isinstance(outcome, Exception):
                     raise outcome
-                beside = sum(other.prefill.columns for other in self._reading if other.prefill is not None)
+                if request.tree is not None:
+                    self._score(request, request.tree, outcome)
+                    continue
+                beside = sum(other.columns for other in self._reading)
                 self._reader.hand_over(request, outcome, self._rows, beside)
                 del self._reading[request]
                 self._decoding[request.row] = request
-                self._take(request, request.sampler.pick(outcome))
+                token = request.sampler.pick(outcome)
+                self._take(request, token, _logprobs([request], [token], outcome[None]).get(0))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
                 self._fail(request, error)
+
+    def _score(self, request: Request, tree: TokenTree, outcome: Tensor) -> None:
+        """The prompt of a request for scores has been read, or its continuations have."""
+        if request.continuing is None:
+            outcome = self._reader.branch_out(request, tree, outcome).log_probs
+        if isinstance(request.handle, Scoring) and request.continuing is not None and not request.continuing.remaining:
+            request.handle.complete(tree.by_continuation(outcome.tolist()))
+            self._finish(request, "stop")
 
     def _room(self) -> int | None:
         """Columns that prompts may be read in; ``None`` where nothing is counted in columns."""
@@ -167,21 +189,25 @@ class Worker:
             self._fail(self._decoding[row], failure)
         for rows, logits in outcome.answered:
             requests = [self._decoding[row] for row in rows]
-            for request, token in zip(requests, pick_all([request.sampler for request in requests], logits), strict=True):
+            picked = pick_all([request.sampler for request in requests], logits)
+            logprobs = _logprobs(requests, picked, logits)
+            for place, (request, token) in enumerate(zip(requests, picked, strict=True)):
                 try:
                     if isinstance(token, Exception):
                         raise token
-                    self._take(request, token)
+                    self._take(request, token, logprobs.get(place))
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone.
                     self._fail(request, error)
 
-    def _take(self, request: Request, token: int) -> None:
+    def _take(self, request: Request, token: int, logprob: TokenLogprob | Exception | None) -> None:
         """Hand out a token, and see whether the request ends here."""
         if token in request.stop_ids:
             self._complete(request, "stop")
             return
+        if isinstance(logprob, Exception):
+            raise logprob
         request.last_token = token
-        count = request.generation.push(token)
+        count = request.generation.push(token, logprob)
         if request.sampler.complete:
             self._complete(request, "stop")
         elif count >= request.settings.max_new_tokens:
@@ -197,12 +223,12 @@ class Worker:
     def _finish(self, request: Request, ending: FinishReason | Exception) -> None:
         """Free the row, then tell the readers."""
         self._reading.pop(request, None)
-        request.prefill = request.soft = None
+        request.prefill = request.continuing = request.soft = None
         self._decoding.pop(request.row, None)
         self._rows.remove(request.row)
         with self._wake:
             self._scheduler.finish(request)
-        request.generation.end(ending)
+        request.handle.end(ending)
 
     def _abort(self, error: BaseException) -> None:
         logger.error("The engine's thread failed and the engine is closed.", exc_info=error)
@@ -210,7 +236,23 @@ class Worker:
             self._stopped = True
             failed = self._scheduler.clear()
         for request in failed:
-            request.generation.end(_failure(error))
+            request.handle.end(_failure(error))
+
+
+def _logprobs(requests: Sequence[Request], picked: Sequence[int | Exception], logits: Tensor) -> dict[int, TokenLogprob | Exception]:
+    """Log-probabilities of what was picked, by place, for the rows that ask for them."""
+    asked = {
+        place: (token, request.settings.top_logprobs)
+        for place, (request, token) in enumerate(zip(requests, picked, strict=True))
+        if request.settings.top_logprobs is not None and not isinstance(token, Exception)
+    }
+    if not asked:
+        return {}
+    try:
+        tokens, counts = zip(*asked.values(), strict=True)
+        return dict(zip(asked, token_logprobs(logits[list(asked)], tokens, counts), strict=True))
+    except Exception as error:  # noqa: BLE001 - out of memory, say; the rows that did not ask go on.
+        return dict.fromkeys(asked, error)
 
 
 def _failure(error: BaseException) -> SoftPromptError:

@@ -8,6 +8,7 @@ Files:
     fingerprint.py  what identifies a set of weights
     columns.py      ColumnCache: buffers made once that transformers writes keys and values into
     one_row.py      one pass over one row, or one step of several
+    branches.py     continuations of a row that stand as a tree
     self_test.py    which cache serves this model?
     chat.py         chat messages become token ids
 """

@@ -77,10 +77,20 @@ def render_chat(
     return unmarked
 
 
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, special_tokens: bool = False) -> list[int]:
-    """The tokens of a text as it stands, without a chat template; optionally with those its tokenizer puts around any text."""
+def encode_text(
+    tokenizer: PreTrainedTokenizerBase, text: str, *, special_tokens: bool = False, split_special_tokens: bool = False
+) -> list[int]:
+    """The tokens of a text as it stands, without a chat template.
+
+    Args:
+        tokenizer: The frozen model's tokenizer.
+        text: The text.
+        special_tokens: Add those that the tokenizer puts around any text.
+        split_special_tokens: Read the names of control tokens in it as plain text.
+    """
     with _encoding:
-        return [int(token) for token in tokenizer.encode(text, add_special_tokens=special_tokens)]
+        how = {"split_special_tokens": True} if split_special_tokens else {}
+        return [int(token) for token in tokenizer.encode(text, add_special_tokens=special_tokens, **how)]
 
 
 def _apply(

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from langchain_softprompt.errors import FrozenModelError
+from langchain_softprompt.frozen_model.branches import Branches, attention_windows
 from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.frozen_model.llama import LlamaForward
 from langchain_softprompt.frozen_model.passes import Passes, RowPart, TransformersPasses
@@ -65,6 +66,53 @@ def choose_passes(model: PreTrainedModel, *, is_plain: bool, is_quantized: bool 
     return written
 
 
+@torch.inference_mode()
+def reads_branches(model: PreTrainedModel, passes: Passes, *, is_quantized: bool = False) -> bool:
+    """Whether several continuations of a row can be read as a tree in one pass; found out by trying, never an error.
+
+    A long branch stands before a short one, so that a model that goes by columns where it should go by positions differs by far.
+
+    Args:
+        model: The transformers model, served from plain keys and values.
+        passes: How it is read.
+        is_quantized: Whether its weights are quantized.
+    """
+    name = type(model).__name__
+    try:
+        if isinstance(passes, TransformersPasses) and attention_windows(model.config.get_text_config()) is None:
+            logger.info("%s reads continuations one by one: its configuration does not say how far its layers see.", name)
+            return False
+        prompt, branch = _texts(model)
+        other, past = prompt[:, 2:6], prompt.shape[1]
+        cache = ColumnCache(1, past + 2 * past + other.shape[1])
+        passes.read([RowPart(cache, 0, prompt, wants_logits=False)])
+        expected = []
+        long = torch.cat([prompt, branch], dim=1)
+        for continuation in (long, torch.cat([branch[:, :1], other], dim=1)):
+            cache.window.end = past
+            expected.append(cast("Tensor", passes.read([RowPart(cache, past, continuation, wants_all=True)])[0]))
+        cache.window.end = past
+        shape = _two_branches(past, long.shape[1], 1 + other.shape[1])
+        tree = torch.cat([long, branch[:, :1], other], dim=1)
+        part = RowPart(cache, past, tree, wants_all=True, branches=Branches(*(one.to(model.device) for one in shape)))
+        found, whole = cast("Tensor", passes.read([part])[0]).float(), torch.cat(expected).float()
+    except Exception as error:  # noqa: BLE001 - whatever a model raises here means "not in this way".
+        logger.info("%s reads continuations one by one: %s", name, error)
+        return False
+    share = _QUANTIZED_SHARE if is_quantized else _SHARES.get(model.dtype, _HALF_PRECISION_SHARE)
+    difference, allowed = (found - whole).square().mean(dim=-1).sqrt().max().item(), share * whole.std().item()
+    logger.info("%s, continuations as a tree: difference %.2e, allowed %.2e.", name, difference, allowed)
+    return difference <= allowed
+
+
+def _two_branches(past: int, first: int, second: int) -> tuple[Tensor, Tensor]:
+    """Positions and sight of two branches of such lengths that share nothing but what stands before them."""
+    positions = torch.cat([torch.arange(first), torch.arange(second)]) + past
+    seen = torch.ones(first + second, past + first + second, dtype=torch.bool).tril(past)
+    seen[first:, past : past + first] = False
+    return positions, seen
+
+
 def _read(model: PreTrainedModel, passes: Passes) -> Tensor:
     (logits,) = passes.read([RowPart(DynamicCache(config=model.config), 0, _texts(model)[0])])
     return cast("Tensor", logits)
@@ -93,4 +141,4 @@ def _probe(model: PreTrainedModel, passes: Passes) -> Tensor:
     return torch.cat([torch.stack([one for one in logits if one is not None]), stepped]).float()
 
 
-__all__ = ["choose_passes"]
+__all__ = ["choose_passes", "reads_branches"]

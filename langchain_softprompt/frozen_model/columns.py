@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -169,6 +169,13 @@ class ColumnCache(Cache):
         columns = layer.columns(from_slot, from_column, from_column + length)
         for ours, theirs in zip(mine.columns(to_slot, to_column, to_column + length), columns, strict=True):
             ours.copy_(theirs)
+
+    def gather(self, slot: int, start: int, columns: Sequence[int]) -> None:
+        """Copy columns of a slot from wherever they stand to a row of neighbours from `start` on."""
+        for _, layer in self.filled():
+            chosen = torch.tensor(columns, device=layer.buffers()[0].device)
+            for whole in layer.columns(slot, 0, self.capacity):
+                whole[..., start : start + len(columns), :] = whole[..., chosen, :]
 
     def clear(self, slot: int, start: int, end: int) -> None:
         """Zero columns to the left of a row: a masked column counts nothing, but nothing times NaN is NaN."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from langchain_softprompt.errors import FrozenModelError
-from langchain_softprompt.frozen_model.choosing import choose_passes
+from langchain_softprompt.frozen_model.choosing import choose_passes, reads_branches
 from langchain_softprompt.frozen_model.fingerprint import fingerprint
 from langchain_softprompt.frozen_model.loading import choose_device, choose_dtype, read_model, refuse_encoder_decoder
 from langchain_softprompt.frozen_model.one_row import read_row
@@ -159,6 +159,11 @@ class FrozenModel:
         self.forward(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), cache=cache, past_length=0)
         layers: list[Any] = list(cache.layers)
         return tuple((layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in layers)
+
+    @cached_property
+    def reads_branches(self) -> bool:
+        """Whether several continuations of a row can be read as a tree in one pass; found out when first asked."""
+        return self.reuses_prefix and reads_branches(self.model, self.passes, is_quantized=self.quantization is not None)
 
     def new_cache(self) -> Cache:
         """An empty cache for one row: plain and growing where prefixes are reused, else the model's native one."""

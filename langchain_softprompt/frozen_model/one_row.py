@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from langchain_softprompt.frozen_model.branches import Branches, attention_windows
 from langchain_softprompt.frozen_model.columns import ColumnCache
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def read_row(
     cache: Cache | None,
     past_length: int,
     is_plain: bool,
+    wants_all: bool = False,
+    branches: Branches | None = None,
 ) -> Tensor:
     """Read one row.
 
@@ -34,30 +37,35 @@ def read_row(
         cache: What the row has read so far, which grows by this; ``None`` keeps nothing.
         past_length: How many positions that is.
         is_plain: Whether the cache is one of plain keys and values, rather than the model's native one.
+        wants_all: Whether the logits after every position are wanted.
+        branches: Where the positions stand and what each sees, when they are no row.
 
     Returns:
-        Logits after the last position, float32, shape ``[vocab_size]``.
+        Logits after the last position, float32, shape ``[vocab_size]``; after every position, ``[length, vocab_size]``.
     """
     given = input_ids if input_ids is not None else inputs_embeds
     if given is None:
         msg = "A row is read from input_ids or inputs_embeds."
         raise TypeError(msg)
     length = given.shape[1]
-    seen = torch.ones(1, past_length + length, dtype=torch.long, device=given.device)
+    # A row alone has no padding. State-space layers want a mask as long as the input, or none.
+    seen: object = torch.ones(1, past_length + length, dtype=torch.long, device=given.device) if is_plain else None
+    positions = torch.arange(past_length, past_length + length, device=given.device)
+    if branches is not None:
+        seen, positions = _tree_masks(model, branches), branches.positions
     output = model(
         input_ids=input_ids,
         # A copy: CTRL scales what it is given in place, and these may be a soft prompt's own rows.
         inputs_embeds=inputs_embeds.clone() if inputs_embeds is not None else None,
-        # A row alone has no padding. State-space layers want a mask as long as the input, or none.
-        attention_mask=seen if is_plain else None,
-        position_ids=torch.arange(past_length, past_length + length, device=given.device)[None],
+        attention_mask=seen,
+        position_ids=positions[None],
         use_cache=cache is not None,
-        logits_to_keep=1,
+        logits_to_keep=0 if wants_all else 1,
         **{_cache_argument(model): cache},
     )
     if isinstance(cache, ColumnCache):
         cache.window.end += length
-    logits: Tensor = output.logits[0, -1].float()
+    logits: Tensor = output.logits[0].float() if wants_all else output.logits[0, -1].float()
     return logits
 
 
@@ -94,6 +102,16 @@ def step_rows(
     )
     logits: Tensor = output.logits[:, -1].float()
     return logits
+
+
+def _tree_masks(model: PreTrainedModel, branches: Branches) -> Tensor | dict[str, Tensor]:
+    """A mask for each kind of layer; a mask alone where there is one kind."""
+    windows = attention_windows(model.config.get_text_config())
+    if windows is None:
+        msg = f"{type(model).__name__} does not say how far its layers see."
+        raise TypeError(msg)
+    masks = {kind: branches.mask(window, model.dtype)[None, None] for kind, window in windows.items()}
+    return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 def _cache_argument(model: PreTrainedModel) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from langchain_softprompt.frozen_model.branches import Branches
 from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.frozen_model.one_row import read_row, step_rows
 
@@ -27,6 +28,9 @@ class RowPart:
         input_ids: Token ids, ``[1, length]``; or
         inputs_embeds: embeddings, ``[1, length, hidden_size]``.
         wants_logits: Whether anybody will look at the logits after the last position.
+        wants_all: Whether somebody will look at the logits after every position.
+        branches: Where the positions stand and what each sees, when they are no row. Only for models that read such: see
+            `choosing.reads_branches`.
     """
 
     cache: Cache
@@ -34,6 +38,8 @@ class RowPart:
     input_ids: Tensor | None = None
     inputs_embeds: Tensor | None = None
     wants_logits: bool = True
+    wants_all: bool = False
+    branches: Branches | None = None
 
     @property
     def length(self) -> int:
@@ -46,6 +52,8 @@ class RowPart:
 
     def positions(self) -> Tensor:
         """Their numbers in the row."""
+        if self.branches is not None:
+            return self.branches.positions
         given = self.input_ids if self.input_ids is not None else self.inputs_embeds
         device = None if given is None else given.device
         return torch.arange(self.past_length, self.past_length + self.length, device=device)
@@ -72,7 +80,8 @@ class Passes(Protocol):
         When it fails, no slotted cache counts as grown.
 
         Returns:
-            For each part the logits after its last position, ``[vocab_size]``; ``None`` where nobody wants them.
+            For each part the logits after its last position, ``[vocab_size]``, or those after each of its positions,
+            ``[length, vocab_size]``, where all are wanted; ``None`` where nobody wants any.
         """
         ...
 
@@ -113,6 +122,8 @@ class TransformersPasses:
                 cache=part.cache,
                 past_length=part.past_length,
                 is_plain=self._is_plain,
+                wants_all=part.wants_all,
+                branches=part.branches,
             )
             for part in parts
         ]

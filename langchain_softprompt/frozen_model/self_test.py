@@ -155,8 +155,8 @@ def _probe(model: PreTrainedModel, share: float) -> tuple[_Probe, float]:
     """The two rows, and what the soft rows do to the logits."""
     soft, text, short = _random_rows(model)
 
-    def whole(**row: Tensor) -> Tensor:
-        return read_row(model, cache=None, past_length=0, is_plain=False, **row)
+    def whole(input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None) -> Tensor:
+        return read_row(model, input_ids=input_ids, inputs_embeds=inputs_embeds, cache=None, past_length=0, is_plain=False)
 
     with_soft, without = whole(inputs_embeds=torch.cat([soft, _embed(model, text)], dim=1)), whole(inputs_embeds=_embed(model, text))
     effect = _distance(with_soft, without)

@@ -8,6 +8,7 @@
 
 Files:
     tiny.py          a random model of a few thousand weights, its tokenizer, and soft prompts for it
+    fake_scoring.py  FakeScoring: scripted scores of labels
     fake_engine.py   FakeEngine: scripted answers, no weights
 """
 

@@ -29,6 +29,7 @@ _BOUNDS: dict[tuple[type, str], tuple[list[Any], list[Any]]] = {
     (GenerationSettings, "repetition_penalty"): ([1e-9, 1, 2.0], [0, -1, *_NO_NUMBER]),
     (GenerationSettings, "seed"): ([None, 0, 2**63 - 1], [-1, 2**63, 1.0, "1", True]),
     (GenerationSettings, "stop_token_ids"): ([(), (0, 7)], [(-1,), (1.0,), (True,), ("1",), "12", [1], None, 3]),
+    (GenerationSettings, "top_logprobs"): ([None, 0, 20], [-1, 1.0, "1", True]),
     (EngineLimits, "max_rows"): _AT_LEAST_1,
     (EngineLimits, "max_queue"): _AT_LEAST_1,
     (EngineLimits, "max_tokens"): ([None, 1, 10**9], [0, -1, 1.0, "1", True, math.nan]),

@@ -84,6 +84,7 @@ class PartsAttention:
     def __init__(self, parts: Sequence[RowPart], dtype: torch.dtype, device: torch.device) -> None:
         self._caches = [cast("ColumnCache", part.cache) for part in parts]
         self._places = [(part.past_length, part.length) for part in parts]
+        self._branches = [part.branches for part in parts]
         self._dtype = dtype
         self._device = device
         self._masks: dict[tuple[int, int | None], Tensor | None] = {}
@@ -104,7 +105,8 @@ class PartsAttention:
         keys, values = self._caches[number].layer(index).extend(keys_values, self._dtype)
         past, length = self._places[number]
         if (number, window) not in self._masks:
-            self._masks[number, window] = self._mask(past, length, window)
+            branches = self._branches[number]
+            self._masks[number, window] = branches.mask(window, self._dtype) if branches else self._mask(past, length, window)
         mask = self._masks[number, window]
         row = queries.to(self._dtype).transpose(0, 1)[None]
         is_causal = mask is None and length > 1

@@ -56,13 +56,24 @@ class LlamaForward:
         embeds = torch.cat([part_embeddings(part, self._embedding) for part in parts])
         positions = torch.cat([part.positions() for part in parts])
         hidden = self._pass(embeds.to(self._dtype), positions, PartsAttention(parts, self._cache_dtype, embeds.device))
-        ends = torch.tensor([part.length for part in parts]).cumsum(0) - 1
-        asked = [number for number, part in enumerate(parts) if part.wants_logits]
-        logits = self._head.multiply(self._norm(hidden[ends[asked].to(hidden.device)])) if asked else hidden
+        asked, first = {}, 0
+        for number, part in enumerate(parts):
+            if part.wants_all or part.wants_logits:
+                asked[number] = slice(first if part.wants_all else first + part.length - 1, first + part.length)
+            first += part.length
+        found = self._logits(hidden, list(asked.values()))
         for part in parts:
             cast("ColumnCache", part.cache).window.end += part.length
-        found = dict(zip(asked, logits, strict=False))
-        return [found.get(number) for number in range(len(parts))]
+        by_part = {number: logits if parts[number].wants_all else logits[0] for number, logits in zip(asked, found, strict=True)}
+        return [by_part.get(number) for number in range(len(parts))]
+
+    def _logits(self, hidden: Tensor, places: Sequence[slice]) -> Sequence[Tensor]:
+        """The logits at several places, from one product."""
+        if not places:
+            return ()
+        wanted = hidden[places[0]] if len(places) == 1 else torch.cat([hidden[place] for place in places])
+        logits = self._head.multiply(self._norm(wanted))
+        return torch.split(logits, [place.stop - place.start for place in places])
 
     def step(self, input_ids: Tensor, cache: ColumnCache, lengths: Sequence[int]) -> Tensor:
         """Let several rows read one more position each; see `Passes.step`."""

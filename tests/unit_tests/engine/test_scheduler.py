@@ -103,3 +103,25 @@ def test_limits_hold_and_order_is_kept_under_any_sequence_of_calls(calls: list[s
 def test_importing_the_scheduler_loads_no_torch() -> None:
     code = "import sys, langchain_softprompt.scheduler; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_request_of_two_rows_takes_the_room_of_two_and_runs_alone_where_there_is_only_one() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def fits(rows: int, longest: int) -> bool:
+        asked.append((rows, longest))
+        return True
+
+    scheduler: Scheduler[str] = Scheduler(max_rows=3, max_queue=9, size=len, rows=lambda name: 2 if name.isupper() else 1, fits=fits)
+    for name in ("A", "bb", "C"):
+        scheduler.submit(name)
+    asked.clear()
+    assert scheduler.admit() == ["A", "bb"]
+    assert asked == [(3, 2)]
+    scheduler.finish("A")
+    assert scheduler.admit() == ["C"]
+    alone: Scheduler[str] = Scheduler(max_rows=1, max_queue=9, rows=lambda _: 2)
+    alone.submit("A")
+    alone.submit("B")
+    assert alone.admit() == ["A"]
+    assert alone.admit() == []
