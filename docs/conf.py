@@ -24,7 +24,7 @@ napoleon_use_ivar = True  # attributes in the class docstring, once
 default_role = "code"
 
 # The site is built offline, without other projects' inventories: only our own names must resolve.
-nitpick_ignore_regex = [(r"py:.*", r"(?!langchain_softprompt).*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!langchain_softprompt).*"), (r"py:class", r".*\.(Label|R_co)")]  # the second are type variables
 
 html_theme = "furo"
 html_title = f"langchain-softprompt {release}"

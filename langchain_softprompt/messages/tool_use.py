@@ -47,8 +47,9 @@ class ToolUse:
             parallel: Whether several calls may come at once; ``None`` for yes.
 
         Raises:
-            InvalidSettingsError: A tool is of an unknown form, two have one name, or the choice names none of them.
+            InvalidSettingsError: A tool is of an unknown form, two different ones have one name, or the choice names none of them.
         """
+        offered = [tool for at, tool in enumerate(offered) if tool not in offered[:at]]
         tools = tuple(Tool.of(tool) for tool in offered)
         names = [tool.name for tool in tools]
         twice = next((name for name in names if names.count(name) > 1), None)

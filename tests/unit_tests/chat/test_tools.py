@@ -50,6 +50,10 @@ class Add(BaseModel):
 
 
 TOOLS = [get_weather, get_time, Add]
+TWIN = {
+    "type": "function",
+    "function": {"name": "get_time", "description": "Another one.", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 def chat(*answers: str, template: str | None = None, **fields: Any) -> tuple[ChatSoftPrompt, FakeEngine]:
@@ -215,7 +219,7 @@ def test_choice_none_offers_no_tools(choice: Any) -> None:
         (TOOLS, {"type": "function"}, "expected auto"),
         (TOOLS, 3, "expected auto"),
         ([], "any", "no tools are offered"),
-        ([get_time, get_time], None, "two are named 'get_time'"),
+        ([get_time, TWIN], None, "two are named 'get_time'"),
         ([{"type": "web_search_preview"}], None, "tools"),
         ([3], None, "can't be described"),
         ([lambda: 1], None, "expected a name"),
