@@ -49,7 +49,8 @@ class ToolUse:
         Raises:
             InvalidSettingsError: A tool is of an unknown form, two different ones have one name, or the choice names none of them.
         """
-        offered = [tool for at, tool in enumerate(offered) if tool not in offered[:at]]
+        said = [_without_titles(tool) for tool in offered]
+        offered = [tool for at, tool in enumerate(offered) if said[at] not in said[:at]]
         tools = tuple(Tool.of(tool) for tool in offered)
         names = [tool.name for tool in tools]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -70,6 +71,13 @@ class ToolUse:
             msg = f"tool_choice: expected auto, any, none, required or one of {', '.join(names)}, found {word!r}."
             raise InvalidSettingsError(msg)
         return replace(use, wanted=wanted or tools, several=use.several and not wanted)
+
+
+def _without_titles(schema: Any) -> Any:
+    """A schema without its remarks of that name: they are all that two ways of describing one tool differ in."""
+    if isinstance(schema, Mapping):
+        return {key: _without_titles(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)}
+    return [_without_titles(entry) for entry in schema] if isinstance(schema, list) else schema
 
 
 def tool_choice_word(choice: Any) -> str | None:
