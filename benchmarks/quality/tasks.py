@@ -41,7 +41,7 @@ class Task:
     steps: int
     answer_tokens: int
     shots: int = 5
-    distil_rows: int = 1000
+    distil_rows: int = 3000
     distil_steps: int = 300
     learning_rate: float | None = None
     validation_rows: int = 200
