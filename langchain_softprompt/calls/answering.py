@@ -39,6 +39,8 @@ class Call:
     visible: frozenset[int] = frozenset()
     use: ToolUse = field(default_factory=ToolUse)
     tool_format: ToolFormat = KNOWN_FORMATS["hermes"]
+    reasoning_begun: bool | None = None
+    """Whether the prompt opened the answer's reasoning; ``None`` where reasoning is text."""
     check: Callable[[str, str | None], None] | None = None
     """Refuses an answer, given its text and why it ended."""
     choices: tuple[list[str], str] | None = None

@@ -23,7 +23,7 @@ from langchain_softprompt.chat_models.entering import EnteredChat, with_carried
 from langchain_softprompt.chat_models.holding import held_to
 from langchain_softprompt.chat_models.speaking import chunk_of, last_chunk_of, result_of, speech_of
 from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_use, visible_ids
-from langchain_softprompt.messages import ToolUse, encode_text, render_messages
+from langchain_softprompt.messages import ToolUse, encode_text, reasoning_begun, render_messages
 from langchain_softprompt.tool_calls import ToolFormat, find_format
 
 
@@ -150,32 +150,42 @@ class ChatSoftPrompt(Batching, EnteredChat):
             if held is not None and kwargs.get("show_schema"):
                 messages = with_instruction(messages, held)
             engine = self._engine()
-            tokenizer, tool_format, use = engine.model.tokenizer, self._format(), tool_use(kwargs)
+            tokenizer, tool_format, use = self._tokenizer(), self._format(), tool_use(kwargs)
+            token_ids = render_messages(
+                tokenizer,
+                messages,
+                drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
+                use=use,
+                tool_format=tool_format,
+            )
+            begun = reasoning_begun(tokenizer, token_ids, self.reasoning)
             return Call(
                 engine=engine,
-                token_ids=render_messages(
-                    tokenizer,
-                    messages,
-                    drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
-                    use=use,
-                    tool_format=tool_format,
-                ),
+                token_ids=token_ids,
                 soft_prompt=soft_prompt,
                 settings=settings,
                 stop=stop_strings,
                 timeout=timeout,
                 allow_other_model=bool(kwargs.get("allow_other_model", self.allow_other_model)),
-                **held_to(tokenizer, use, tool_format, held, allow_invalid=bool(kwargs.get("allow_invalid"))),
-                visible=visible_ids(tokenizer, tool_format) if use.tools else frozenset(),
+                # By the model's own tokenizer, for which grammars are kept.
+                **held_to(engine.model.tokenizer, use, tool_format, held, allow_invalid=bool(kwargs.get("allow_invalid"))),
+                visible=visible_ids(tokenizer, tool_format if use.tools else None, reasoning=begun is not None),
                 use=use,
                 tool_format=tool_format,
+                reasoning_begun=begun,
                 choices=check_choices(kwargs["choices"]) if kwargs.get("choices") is not None else None,
             )
 
     def _format(self) -> ToolFormat:
         """How the model writes tool calls; loads the model."""
         with in_langchain_family():
-            return find_format(self.tool_format, getattr(self._engine().model.tokenizer, "chat_template", None))
+            return find_format(self.tool_format, getattr(self._tokenizer(), "chat_template", None))
+
+    def _tokenizer(self) -> Any:
+        """The model's tokenizer, with this model's chat template; loads the model."""
+        from langchain_softprompt.frozen_model import with_chat_template  # brings in torch
+
+        return with_chat_template(self._engine().model.tokenizer, self.chat_template)
 
     # Counting.
 
@@ -197,7 +207,7 @@ class ChatSoftPrompt(Batching, EnteredChat):
             return virtual_tokens
         with in_langchain_family():
             rendered = render_messages(
-                self._engine().model.tokenizer,
+                self._tokenizer(),
                 messages,
                 drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
                 use=ToolUse.of(openai_tools(tools or ())),

@@ -29,6 +29,13 @@ class NamedChat(Named, BaseChatModel):
     tool_format: SkipValidation[str | ToolFormat | None] = Field(default=None, repr=False)
     """How the model writes tool calls: a name among `tool_calls.KNOWN_FORMATS`, or a format of your own. ``None``: by its template."""
 
+    chat_template: str | None = Field(default=None, repr=False)
+    """How messages become a prompt, as a Jinja template in transformers' form; ``None`` takes the model's own."""
+
+    reasoning: bool | None = None
+    """Whether what stands between ``<think>`` marks at the head of an answer is told from its text, as ``reasoning_content`` and as
+    a reasoning block; ``None`` goes by the chat template."""
+
     @override
     def _check(self) -> None:
         super()._check()
@@ -68,6 +75,10 @@ class NamedChat(Named, BaseChatModel):
             named = self._named(stop, kwargs, self._soft_prompt(kwargs))
         known = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "stream", "logprobs", "top_logprobs"}
         rest = {name: value for name, value in kwargs.items() if name not in known}
+        if self.chat_template is not None:
+            rest["chat_template"] = self.chat_template
+        if self.reasoning is not None:
+            rest["reasoning"] = self.reasoning
         if rest.get("tools"):
             rest["tool_format"] = getattr(self.tool_format, "name", self.tool_format)
         if rest.get("response_format") is not None:  # properties come in the schema's order, so it is part of the key

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import string
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall
@@ -14,6 +13,7 @@ from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_softprompt.errors import RequestError
+from langchain_softprompt.messages import ReasoningReader, Thought
 from langchain_softprompt.tool_calls import BrokenCall, Piece, ToolCall, ToolCallReader
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_softprompt.messages import ToolUse
     from langchain_softprompt.tool_calls import ToolFormat
 
+_REASONING = "reasoning_content"  # where LangChain looks for reasoning blocks
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -33,35 +34,27 @@ class Speech:
     Args:
         use: The tools that were offered. With none the text is the message.
         tool_format: How the model writes calls.
+        reasoning_begun: Whether the prompt opened the answer's reasoning; ``None`` where reasoning is text.
     """
 
-    def __init__(self, use: ToolUse, tool_format: ToolFormat) -> None:
+    def __init__(self, use: ToolUse, tool_format: ToolFormat, *, reasoning_begun: bool | None = None) -> None:
         self._reader = ToolCallReader(tool_format, use.tools) if use.tools else None
-        self._blocks = 0  # content blocks so far: in LangChain's v1 form a call's index counts the text before it
-        self._spoke = False
+        self._reasoning = ReasoningReader(begun=reasoning_begun) if reasoning_begun is not None else None
+        self._last: type | None = None  # of the last piece
+        self._blocks = 0  # content blocks so far: in LangChain's v1 form a call's index counts what stands before it
         self.called = False
-
-    def chunks(self, texts: Iterable[str]) -> Iterable[AIMessageChunk]:
-        """The chunks of a whole answer, from its text as it comes."""
-        for text in texts:
-            yield from self.push(text)
-        yield from self.finish()
 
     def push(self, text: str) -> list[AIMessageChunk]:
         """Chunks for more text, often none."""
-        if self._reader is None:
-            return [AIMessageChunk(content=text)]
-        return [self._chunk(piece) for piece in self._reader.push(text)]
+        return [self._chunk(piece) for piece in self._pieces(text)]
 
     def finish(self) -> list[AIMessageChunk]:
         """Chunks for what was held back; the answer has ended."""
-        return [self._chunk(piece) for piece in self._reader.finish()] if self._reader is not None else []
+        return [self._chunk(piece) for piece in self._rest()]
 
     def whole(self, text: str) -> dict[str, Any]:
-        """Content and calls of a message, from the whole text."""
-        if self._reader is None:
-            return {"content": text}
-        pieces = [*self._reader.push(text), *self._reader.finish()]
+        """Content, calls and reasoning of a message, from the whole text."""
+        pieces = [*self._pieces(text), *self._rest()]
         calls: list[CallBlock] = []
         broken: list[InvalidToolCall] = []
         for piece in pieces:
@@ -70,24 +63,41 @@ class Speech:
             elif isinstance(piece, BrokenCall):
                 broken.append(invalid_tool_call(name=piece.name, args=piece.raw, id=_new_id(), error=piece.problem))
         self.called = bool(calls)
+        thought = "".join(piece.text for piece in pieces if isinstance(piece, Thought))
         return {
             "content": "".join(piece for piece in pieces if isinstance(piece, str)),
             "tool_calls": calls,
             "invalid_tool_calls": broken,
+            "additional_kwargs": {_REASONING: thought} if thought else {},
         }
 
-    def _chunk(self, piece: Piece) -> AIMessageChunk:
+    def _pieces(self, text: str) -> list[Piece | Thought]:
+        return self._read(self._reasoning.push(text) if self._reasoning is not None else [text])
+
+    def _rest(self) -> list[Piece | Thought]:
+        held = self._read(self._reasoning.finish()) if self._reasoning is not None else []
+        return held + (self._reader.finish() if self._reader is not None else [])
+
+    def _read(self, pieces: list[str | Thought] | list[str]) -> list[Piece | Thought]:
+        """Calls taken out of the text among some pieces."""
+        read: list[Piece | Thought] = []
+        for piece in pieces:
+            read += self._reader.push(piece) if isinstance(piece, str) and self._reader is not None else [piece]
+        return read
+
+    def _chunk(self, piece: Piece | Thought) -> AIMessageChunk:
+        self._blocks += isinstance(piece, ToolCall | BrokenCall) or type(piece) is not self._last
+        self._last = type(piece)
         if isinstance(piece, str):
-            self._blocks += not self._spoke
-            self._spoke = True
             return AIMessageChunk(content=piece)
+        if isinstance(piece, Thought):
+            return AIMessageChunk(content="", additional_kwargs={_REASONING: piece.text})
         self.called = self.called or isinstance(piece, ToolCall)
         return AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(piece)])
 
     def _call_chunk(self, piece: ToolCall | BrokenCall) -> ToolCallChunk:
         # A broken call comes with its marks: LangChain would complete half an object to a whole one, and call the tool.
         args = json.dumps(dict(piece.arguments), ensure_ascii=False) if isinstance(piece, ToolCall) else piece.raw
-        self._blocks += 1
         return tool_call_chunk(name=piece.name, args=args, id=_new_id(), index=self._blocks - 1)
 
 
@@ -98,7 +108,8 @@ def _new_id() -> str:
 
 def speech_of(answering: UnderWay) -> Speech:
     """What turns a call's answer into a message."""
-    return Speech(answering.call.use, answering.call.tool_format)
+    call = answering.call
+    return Speech(call.use, call.tool_format, reasoning_begun=call.reasoning_begun)
 
 
 def result_of(text: str, answering: UnderWay) -> ChatResult:

@@ -9,6 +9,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.messages import ToolUse
+from langchain_softprompt.messages.reasoning import CLOSING, OPENING
 from langchain_softprompt.tool_calls import ToolFormat
 
 
@@ -45,9 +46,11 @@ def special_id(tokenizer: Any, mark: str) -> int | None:
     return int(tokenizer.convert_tokens_to_ids(mark))
 
 
-def visible_ids(tokenizer: Any, tool_format: ToolFormat) -> frozenset[int]:
-    """Special tokens that are part of how calls are written, so that their text must be seen."""
-    marks = {tool_format.opening, tool_format.closing, "[ARGS]", "[CALL_ID]", "<escape>", '<|"|>', "<|python_tag|>"} - {""}
+def visible_ids(tokenizer: Any, tool_format: ToolFormat | None, *, reasoning: bool) -> frozenset[int]:
+    """Special tokens that are part of how calls and reasoning are written, so that their text must be seen."""
+    marks = {OPENING, CLOSING} if reasoning else set()
+    if tool_format is not None:
+        marks |= {tool_format.opening, tool_format.closing, "[ARGS]", "[CALL_ID]", "<escape>", '<|"|>', "<|python_tag|>"} - {""}
     return frozenset(found for mark in marks if (found := special_id(tokenizer, mark)) is not None)
 
 

@@ -15,7 +15,7 @@ Files:
 
 from __future__ import annotations
 
-from langchain_softprompt.frozen_model.chat import encode_text, render_chat
+from langchain_softprompt.frozen_model.chat import encode_text, render_chat, with_chat_template
 from langchain_softprompt.frozen_model.model import FrozenModel
 
-__all__ = ["FrozenModel", "encode_text", "render_chat"]
+__all__ = ["FrozenModel", "encode_text", "render_chat", "with_chat_template"]

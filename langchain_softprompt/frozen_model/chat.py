@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,10 @@ def render_chat(
         msg = "There are no messages to render. Send at least one."
         raise ChatTemplateError(msg)
     if not getattr(tokenizer, "chat_template", None):
-        msg = "This model has no chat template, so chat messages can't be rendered. Use an instruction-tuned model, or give it one."
+        msg = (
+            "This model has no chat template, so chat messages can't be rendered. "
+            "Use an instruction-tuned model, or give it one: ChatSoftPrompt(chat_template=...)."
+        )
         raise ChatTemplateError(msg)
 
     def ids(
@@ -75,6 +79,15 @@ def render_chat(
     if rest and with_system[: len(head)] == head and rendered[-len(rest) :] == rest:
         return rest
     return unmarked
+
+
+def with_chat_template(tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> PreTrainedTokenizerBase:
+    """The same tokenizer with another chat template; itself for ``None``."""
+    if chat_template is None or tokenizer.chat_template == chat_template:
+        return tokenizer
+    other = copy.copy(tokenizer)
+    other.chat_template = chat_template
+    return other
 
 
 def encode_text(

@@ -8,6 +8,7 @@ Files:
     template_facts.py     TemplateFacts: what a chat template tells the model of tools
     tool_use.py           ToolUse: the tools of one call, and how they are put to the model
     text_stream.py        TextStream: token ids to text as they come, stop strings cut off
+    reasoning.py          ReasoningReader: what a model thinks before it answers, told from the answer
     labels.py             labels as the tokens of whole answers
     token_bytes.py        TokenBytes: what one token alone writes; log-probabilities in OpenAI's shape
     reporting.py          usage and response metadata of an answer
@@ -18,6 +19,7 @@ from __future__ import annotations
 from langchain_softprompt.messages.converting import to_plain_messages
 from langchain_softprompt.messages.labels import render_labels
 from langchain_softprompt.messages.prompt_template import prompt_template
+from langchain_softprompt.messages.reasoning import ReasoningReader, Thought, reasoning_begun
 from langchain_softprompt.messages.rendering import encode_text, in_first_form, render_messages
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
 from langchain_softprompt.messages.soft_prompt_block import take_soft_prompt
@@ -27,13 +29,16 @@ from langchain_softprompt.messages.tool_use import ToolUse, tool_choice_word
 
 __all__ = [
     "PROVIDER",
+    "ReasoningReader",
     "TextStream",
+    "Thought",
     "TokenBytes",
     "ToolUse",
     "encode_text",
     "in_first_form",
     "logprob_entry",
     "prompt_template",
+    "reasoning_begun",
     "render_labels",
     "render_messages",
     "response_metadata",
