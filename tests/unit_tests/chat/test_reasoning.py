@@ -15,7 +15,8 @@ from langchain_softprompt.testing import FakeEngine, tiny_tokenizer
 
 THINKING = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% if message.reasoning_content %}<think>{{ message.reasoning_content }}</think>{% endif %}{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if message.reasoning_content %}<think>{{ message.reasoning_content }}</think>{% endif %}"
+    "{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 BEGUN = THINKING.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
@@ -45,9 +46,8 @@ def read(*texts: str, begun: bool = False) -> tuple[str, str]:
     """Reasoning and text of an answer."""
     reader = ReasoningReader(begun=begun)
     pieces = [*(piece for text in texts for piece in reader.push(text)), *reader.finish()]
-    return "".join(piece.text for piece in pieces if isinstance(piece, Thought)), "".join(
-        piece for piece in pieces if isinstance(piece, str)
-    )
+    thought = "".join(piece.text for piece in pieces if isinstance(piece, Thought))
+    return thought, "".join(piece for piece in pieces if isinstance(piece, str))
 
 
 @pytest.mark.parametrize(

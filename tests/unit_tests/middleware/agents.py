@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatResult
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
@@ -26,31 +25,16 @@ def tell(request: FakeRequest) -> str:
     return request.soft_prompt.source if request.soft_prompt is not None else "bare"
 
 
-class ToolChat(ChatSoftPrompt):
-    """Calls the first tool it is offered while the soft prompt `CALL` is worn."""
-
-    offered: tuple[str, ...] = ()
-    bound_arguments: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
-
-    def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        names = tuple(tool["function"]["name"] if isinstance(tool, dict) else tool.name for tool in tools)
-        return self.model_copy(update={"offered": names, "bound_arguments": kwargs})
-
-    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        return self._with_call(super()._generate(messages, stop, run_manager, **kwargs))
-
-    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        return self._with_call(await super()._agenerate(messages, stop, run_manager, **kwargs))
-
-    def _with_call(self, result: ChatResult) -> ChatResult:
-        message = result.generations[0].message
-        if isinstance(message, AIMessage) and message.text == CALL.source and self.offered:
-            message.tool_calls = [tool_call(name=self.offered[0], args={"text": "x"}, id="1")]
-        return result
+def tell_and_call(request: FakeRequest) -> str:
+    """The same, and call the first tool that is offered while the soft prompt `CALL` is worn."""
+    offered = re.search(r'<tools>\n\{"name": "(\w+)"', request.prompt)
+    if offered is None or tell(request) != CALL.source:
+        return tell(request)
+    return f'{tell(request)}\n<tool_call>{{"name": "{offered[1]}", "arguments": {{"text": "x"}}}}</tool_call>'
 
 
-def tool_chat(**fields: Any) -> ToolChat:
-    return ToolChat(model="fake", engine=FakeEngine(tell), streaming=False, **fields)
+def tool_chat(**fields: Any) -> ChatSoftPrompt:
+    return ChatSoftPrompt(model="fake", engine=FakeEngine(tell_and_call), **fields)
 
 
 def fake_chat(**fields: Any) -> ChatSoftPrompt:

@@ -67,6 +67,15 @@ async def test_async_agent_does_the_same() -> None:
     assert who(await agent.ainvoke(ASK)) == [("call", "call"), ("write", "write")]
 
 
+async def test_messages_stream_calls_with_one_soft_prompt_and_text_with_another() -> None:
+    """LangGraph's message stream holds the call's chunks and the answer's tokens, each with its own soft prompt's name."""
+    agent = create_agent(tool_chat(), tools=[search], middleware=[PHASES])
+    chunks: Any = [item async for item in agent.astream(ASK, stream_mode="messages")]
+    calls = [metadata["softprompt_source"] for chunk, metadata in chunks if getattr(chunk, "tool_call_chunks", None)]
+    assert calls == ["call"]
+    assert "".join(chunk.text for chunk, metadata in chunks if metadata.get("softprompt_source") == "write") == "write"
+
+
 def test_next_turn_begins_with_the_first_phase_again() -> None:
     agent = create_agent(tool_chat(), tools=[search], middleware=[PHASES])
     state = agent.invoke(ASK)
