@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.chat_models.tool_calling import special_id
-from langchain_softprompt.grammars import GrammarSource
-from langchain_softprompt.tool_calls import ToolCallReader, ToolFormat, call_grammar
+from langchain_softprompt.errors import InvalidGrammarError
+from langchain_softprompt.grammars import GrammarSource, available, formed_schema
+from langchain_softprompt.tool_calls import Tool, ToolCallReader, ToolFormat, call_grammar, free_grammar
 
 if TYPE_CHECKING:
     from langchain_softprompt.calls.response_format import ResponseFormat
     from langchain_softprompt.messages import ToolUse
+    from langchain_softprompt.sampling import Constraint
 
 
 def held_to(tokenizer: Any, use: ToolUse, tool_format: ToolFormat, held: ResponseFormat | None, *, allow_invalid: bool) -> dict[str, Any]:
     """Constraint and check of a call.
 
     Where a tool has to be called, that is what the answer is held to. Where tools are offered and a format is asked for as
-    well, as agents do for their final answer, it is either calls or that format.
+    well, as agents do for their final answer, it is either calls or that format. Where tools are only offered, text is
+    free, and what follows a mark that opens calls is held to the tools' schemas, as far as llguidance is there and can do it.
 
     Args:
         tokenizer: The frozen model's.
@@ -31,24 +36,34 @@ def held_to(tokenizer: Any, use: ToolUse, tool_format: ToolFormat, held: Respons
         InvalidGrammarError: Answers can't be held to a tool's schema or the format.
         MissingExtraError: llguidance or jsonschema is not installed.
     """
-    if not use.wanted and held is None:
-        return {}
+    check = held.check if held is not None and not allow_invalid else None
+    if held is not None and (not use.tools or (held.source.schema is None and not use.wanted)):
+        return {"constraint": held.constraint(tokenizer), "check": check}
+    if use.wanted:
+        return {"constraint": _constraint(tokenizer, call_grammar(tool_format, _formed(use.wanted), **_how(tokenizer, use)))}
+    if held is not None:
+        grammar = call_grammar(tool_format, _formed(use.tools), otherwise=held.source.schema, **_how(tokenizer, use))
+        return {"constraint": _constraint(tokenizer, grammar), "check": _unless_called(check, use, tool_format) if check else None}
+    if use.tools and available():
+        with suppress(InvalidGrammarError):
+            free = free_grammar(tool_format, _formed(use.tools), **_how(tokenizer, use))
+            return {"constraint": _constraint(tokenizer, free)} if free is not None else {}
+    return {}
+
+
+def _how(tokenizer: Any, use: ToolUse) -> dict[str, Any]:
+    return {"several": use.several, "special_id": lambda mark: special_id(tokenizer, mark)}
+
+
+def _constraint(tokenizer: Any, grammar: str) -> Constraint:
     from langchain_softprompt.sampling import Grammar  # brings in torch
 
-    if held is not None and not use.tools:
-        return {"constraint": held.constraint(tokenizer), "check": None if allow_invalid else held.check}
-    otherwise = held.source.schema if held is not None and not use.wanted else None
-    if held is not None and not use.wanted and otherwise is None:
-        return {"constraint": held.constraint(tokenizer), "check": None if allow_invalid else held.check}
-    grammar = call_grammar(
-        tool_format,
-        use.wanted or use.tools,
-        several=use.several,
-        special_id=lambda mark: special_id(tokenizer, mark),
-        otherwise=otherwise,
-    )
-    check = _unless_called(held.check, use, tool_format) if held is not None and not use.wanted and not allow_invalid else None
-    return {"constraint": Grammar(GrammarSource.from_lark(grammar), tokenizer), "check": check}
+    return Grammar(GrammarSource.from_lark(grammar), tokenizer)
+
+
+def _formed(tools: Sequence[Tool]) -> list[Tool]:
+    """Tools whose schemas are as the grammar wants them."""
+    return [replace(tool, parameters=formed_schema(dict(tool.parameters))) for tool in tools]
 
 
 def _unless_called(check: Callable[[str, str | None], None], use: ToolUse, tool_format: ToolFormat) -> Callable[[str, str | None], None]:

@@ -11,6 +11,6 @@ Files:
 from __future__ import annotations
 
 from langchain_softprompt.grammars.library import available
-from langchain_softprompt.grammars.source import GrammarSource
+from langchain_softprompt.grammars.source import GrammarSource, formed_schema
 
-__all__ = ["GrammarSource", "available"]
+__all__ = ["GrammarSource", "available", "formed_schema"]

@@ -70,8 +70,7 @@ class GrammarSource:
         text = _as_json(schema)
         try:
             check_schema(schema)
-            formed = with_ascii_references(without_unknown_formats(schema, _is_known_format))
-            formed = with_closed_objects(formed) if closed else formed
+            formed = formed_schema(schema, closed=closed)
             grammar = library("llguidance").LLMatcher.grammar_from_json_schema(json.dumps(formed), overrides=_JSON_OPTIONS)
         except InvalidGrammarError:
             raise
@@ -135,6 +134,17 @@ class GrammarSource:
         return cls(kind, grammar)
 
 
+def formed_schema(schema: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
+    """A JSON schema as the grammar wants it, to be put into a larger one.
+
+    Args:
+        schema: The schema.
+        closed: Whether objects hold only what they declare, where the schema says nothing about others.
+    """
+    formed = with_ascii_references(without_unknown_formats(schema, _is_known_format))
+    return with_closed_objects(formed) if closed else formed
+
+
 def _problem(grammar: str) -> str:
     """What llguidance has against a grammar, in a line; empty for nothing."""
     if len(grammar) > _MOST_CHARACTERS:
@@ -170,4 +180,4 @@ def _as_json(schema: Any) -> str:
         raise InvalidGrammarError(msg) from None
 
 
-__all__ = ["GrammarSource", "parser_limits"]
+__all__ = ["GrammarSource", "formed_schema", "parser_limits"]

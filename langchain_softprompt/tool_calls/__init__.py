@@ -10,14 +10,14 @@ Files:
     choosing.py    which format a chat template is of
     reader.py      ToolCallReader: an answer as it comes becomes text and calls
     telling.py     tools and calls in words, for chat templates that know neither
-    grammar.py     the grammar of an answer that has to be a call
+    grammar.py     the grammars of an answer that has to be a call, and of one that may be
 """
 
 from __future__ import annotations
 
 from langchain_softprompt.tool_calls.choosing import find_format, format_of_template
 from langchain_softprompt.tool_calls.formats import KNOWN_FORMATS, Frame, ToolFormat, register_tool_format
-from langchain_softprompt.tool_calls.grammar import call_grammar
+from langchain_softprompt.tool_calls.grammar import call_grammar, free_grammar
 from langchain_softprompt.tool_calls.pieces import BrokenCall, Piece, Tool, ToolCall
 from langchain_softprompt.tool_calls.reader import ToolCallReader
 from langchain_softprompt.tool_calls.telling import tell_tools, told_result
@@ -34,6 +34,7 @@ __all__ = [
     "call_grammar",
     "find_format",
     "format_of_template",
+    "free_grammar",
     "register_tool_format",
     "tell_tools",
     "told_result",

@@ -1,4 +1,4 @@
-"""The grammar of an answer that has to be a call, in llguidance's Lark dialect."""
+"""The grammars of an answer that has to be a call, and of one that may be, in llguidance's Lark dialect."""
 
 from __future__ import annotations
 
@@ -36,9 +36,36 @@ def call_grammar(
     if otherwise is not None:
         schema = json.dumps({**json.loads(otherwise), "x-guidance": _SPACING}, ensure_ascii=False)
         start, answer = "start: calls | answer", f"answer: %json {schema}\n"
-    return (
-        f"%llguidance {{}}\n{start}\n{calls}\n{answer}call: %json {json.dumps(_call_schema(frame.arguments, tools), ensure_ascii=False)}\n"
-    )
+    return f"%llguidance {{}}\n{start}\n{calls}\n{answer}{_call_rule(frame.arguments, tools)}"
+
+
+def free_grammar(tool_format: ToolFormat, tools: Sequence[Tool], *, several: bool, special_id: Callable[[str], int | None]) -> str | None:
+    """The answer is text, and what follows a mark that opens calls is calls; arguments as `call_grammar`.
+
+    Returns:
+        ``None`` where calls have no opening mark, so that nothing tells them from text.
+    """
+    opening, frame = tool_format.opening, tool_format.frame
+    if not opening or not frame.before.startswith(opening):
+        return None
+    most = _MOST_CALLS if several else 1
+    # Where each call has marks of its own, further ones begin anew: behind a mark the lexer could not tell them from text.
+    apart = bool(frame.after) and frame.between.startswith(frame.after)
+    between = "" if apart or most == 1 else f" ({_text(frame.between, special_id)} call){{0,{most - 1}}}"
+    rest = f"{_text(frame.before[len(opening) :], special_id)} call{between} {_text(frame.after, special_id)}"
+    token = special_id(opening)
+    if token is not None:
+        head = f"calls: TEXT <[{token}]> {rest}"
+    else:
+        head = f"head[lazy]: TEXT {json.dumps(opening, ensure_ascii=False)}\ncalls: head {rest}"
+    # Behind the last call that may come there is nothing, as text could open another one.
+    last = most if apart else 1
+    start = f"start: calls{{0,{last - 1}}} TEXT | calls{{{last}}}" if last > 1 else "start: TEXT | calls"
+    return f"%llguidance {{}}\n{start}\nTEXT: /(.|\\n)*/\n{head}\n{_call_rule(frame.arguments, tools)}"
+
+
+def _call_rule(arguments: str, tools: Sequence[Tool]) -> str:
+    return f"call: %json {json.dumps(_call_schema(arguments, tools), ensure_ascii=False)}\n"
 
 
 def _call_schema(arguments: str, tools: Sequence[Tool]) -> dict[str, Any]:
@@ -97,4 +124,4 @@ def _marks(text: str) -> list[str]:
     return [part for part in _MARK.split(text) if part]
 
 
-__all__ = ["call_grammar"]
+__all__ = ["call_grammar", "free_grammar"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -18,8 +19,8 @@ from pydantic import Field, create_model
 from langchain_softprompt import grammars
 from langchain_softprompt.chat_models import ChatSoftPrompt
 from langchain_softprompt.engine import Engine
-from langchain_softprompt.errors import MissingExtraError
-from langchain_softprompt.tool_calls import KNOWN_FORMATS
+from langchain_softprompt.errors import InvalidGrammarError, MissingExtraError
+from langchain_softprompt.tool_calls import KNOWN_FORMATS, Frame
 from tests.unit_tests.chat.conftest import Expected
 
 
@@ -38,6 +39,10 @@ def bill() -> str:
 Size: Any = create_model("Size", __doc__="A size.", größe=(str, Field(pattern="^(klein|groß)$")))  # type: ignore[call-overload]
 TOOLS = [order, bill, Size]
 SCHEMAS = {function["name"]: function["parameters"] for function in (convert_to_openai_tool(entry)["function"] for entry in TOOLS)}
+
+
+# A letter that random weights write now and then opens a call.
+ONE_LETTER = replace(KNOWN_FORMATS["hermes"], opening="9", closing=";", frame=Frame("9", "", ";"))
 
 
 @pytest.fixture
@@ -142,3 +147,31 @@ def test_provider_strategy_with_tools_gives_calls_or_its_object(llm: ChatSoftPro
     assert called
     assert answered
     assert called + answered == 12
+
+
+def test_tools_that_are_only_offered_hold_what_follows_an_opening_mark(llm: ChatSoftPrompt) -> None:
+    """Behind it stand calls that can be read, if the token limit lets them end; text is free."""
+    seen = set()
+    for seed in range(20):
+        chosen = llm.model_copy(update={"tool_format": ONE_LETTER, "seed": seed, "max_tokens": 120})
+        answer = chosen.bind_tools([bill], parallel_tool_calls=False).invoke("Hello!")
+        seen.add(bool(answer.tool_calls))
+        assert answer.tool_calls or answer.text or answer.response_metadata["finish_reason"] == "length"
+        for broken in answer.invalid_tool_calls:
+            assert answer.response_metadata["finish_reason"] == "length", broken
+    assert seen == {True, False}
+
+
+def test_a_tool_that_no_grammar_can_hold_leaves_offers_free_and_refuses_force(llm: ChatSoftPrompt) -> None:
+    """Offering needs no grammar; an answer that has to be a call can't do without."""
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}}}
+    assert llm.bind_tools([odd]).invoke("Hello!").text
+    with pytest.raises(InvalidGrammarError):
+        llm.bind_tools([odd], tool_choice="any").invoke("Hello!")
+
+
+def test_a_format_that_no_grammar_knows_is_a_remark(llm: ChatSoftPrompt) -> None:
+    """As it is to JSON Schema."""
+    dated = {"type": "object", "properties": {"day": {"type": "string", "format": "moon-phase", "maxLength": 4}}, "required": ["day"]}
+    answer = llm.bind_tools([{"type": "function", "function": {"name": "moon", "parameters": dated}}], tool_choice="moon").invoke("Hello!")
+    assert set(answer.tool_calls[0]["args"]) == {"day"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher
 
 from langchain_softprompt.testing import tiny_tokenizer
-from langchain_softprompt.tool_calls import KNOWN_FORMATS, Tool, ToolCall, call_grammar
+from langchain_softprompt.tool_calls import KNOWN_FORMATS, Tool, ToolCall, call_grammar, free_grammar
 
 TOKENIZER: Any = tiny_tokenizer()
 GUIDED = llguidance.hf.from_tokenizer(TOKENIZER)
@@ -78,6 +78,30 @@ def test_the_grammar_refuses_everything_else(name: str) -> None:
         assert not accepts(grammar_of(name), frame.write([call]))
     assert not accepts(grammar_of(name), "Hello!")
     assert not accepts(grammar_of(name), "")
+
+
+MARKED = ["hermes", "mistral", "smollm2", "qwen-coder"]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_an_answer_that_may_call_is_text_or_calls(name: str) -> None:
+    """Any text, calls behind any text, and text behind them where each has marks of its own; nothing else behind an opening mark."""
+    frame = KNOWN_FORMATS[name].frame
+    grammar = free_grammar(KNOWN_FORMATS[name], TOOLS, several=True, special_id=lambda _: None)
+    assert grammar is not None
+    good = frame.write([ToolCall("now", {}), WALK])
+    for text in ("", "Hello!", "3 < 4\n[1]", good, f"I look.\n{good}", "<tool", "Größe: 3"):
+        assert accepts(grammar, text), text
+    assert accepts(grammar, f"{good}\nThere.") == (name in {"hermes", "qwen-coder"})
+    opening = KNOWN_FORMATS[name].opening
+    for text in (f"{opening}oh dear", f"I look. {opening}", frame.write([ToolCall("sub", {})]), frame.write([ToolCall("add", {"a": "1"})])):
+        assert not accepts(grammar, text), text
+
+
+def test_without_an_opening_mark_nothing_tells_calls_from_text() -> None:
+    """So such answers are free."""
+    for name in set(KNOWN_FORMATS) - set(MARKED):
+        assert free_grammar(KNOWN_FORMATS[name], TOOLS, several=True, special_id=lambda _: None) is None
 
 
 def test_a_mark_that_is_one_token_is_held_to_that_token() -> None:
