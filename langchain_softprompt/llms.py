@@ -18,11 +18,10 @@ from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 from pydantic import PrivateAttr
 from typing_extensions import override
 
-from langchain_softprompt.calls.answering import Answering, Call, Ending
+from langchain_softprompt.calls.answering import Answering, Call
 from langchain_softprompt.calls.arguments import SETTING_NAMES, check_configurable, check_known, with_full_names
 from langchain_softprompt.calls.batching import Batching
 from langchain_softprompt.calls.errors import UnknownArgumentError, in_langchain_family
-from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import encode_text, take_soft_prompt
 
 _OF_A_CALL = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout"}
@@ -235,14 +234,6 @@ class SoftPromptLLM(Batching, BaseLLM):
         return super(SoftPromptLLM, model).bind(**kwargs) if kwargs else model
 
     @override
-    def get_token_ids(self, text: str) -> list[int]:
-        """The model's own tokens of a text; loads the model."""
-        if self.custom_get_token_ids is not None:
-            return self.custom_get_token_ids(text)
-        with in_langchain_family():
-            return encode_text(self._engine().model.tokenizer, text)
-
-    @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """What these messages take of the model's context, put into one text as LangChain does, virtual tokens counted in."""
         with in_langchain_family():
@@ -268,8 +259,4 @@ def _generation(text: str, answering: Answering) -> Generation:
 
 
 def _info(answering: Answering) -> dict[str, Any]:
-    ending = answering.ending
-    if not isinstance(ending, Ending):
-        msg = "The answer was read to its end without an ending."
-        raise RequestError(msg)
-    return {**ending.metadata, "usage_metadata": ending.usage}
+    return {**answering.ending.metadata, "usage_metadata": answering.ending.usage}

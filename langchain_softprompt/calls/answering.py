@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_softprompt.calls.errors import RequestTimeoutError, in_langchain_family
 from langchain_softprompt.calls.leaving import watch
-from langchain_softprompt.errors import RequestCancelledError
+from langchain_softprompt.errors import RequestCancelledError, RequestError
 from langchain_softprompt.messages import TextStream, TokenBytes, ToolUse, logprob_entry, response_metadata, usage_metadata
-from langchain_softprompt.tool_calls import KNOWN_FORMATS, ToolFormat
+from langchain_softprompt.tool_calls import ToolFormat, format_of_template
 
 if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
@@ -38,7 +38,7 @@ class Call:
     constraint: Constraint | None = None
     visible: frozenset[int] = frozenset()
     use: ToolUse = field(default_factory=ToolUse)
-    tool_format: ToolFormat = KNOWN_FORMATS["hermes"]
+    tool_format: ToolFormat = field(default_factory=lambda: format_of_template(None))
     reasoning_begun: bool | None = None
     """Whether the prompt opened the answer's reasoning; ``None`` where reasoning is text."""
     check: Callable[[str, str | None], None] | None = None
@@ -63,15 +63,26 @@ class UnderWay:
 
     Attributes:
         call: What was asked.
-        ending: Set once the answer is complete.
     """
 
     def __init__(self, call: Call, handle: HandlePort) -> None:
         self.call = call
         self._handle = handle
         self._late = False
-        self.ending: Ending | None = None
+        self._ending: Ending | None = None
         watch(handle)
+
+    @property
+    def ending(self) -> Ending:
+        """What is told with the answer's end.
+
+        Raises:
+            RequestError: There is none yet.
+        """
+        if self._ending is None:
+            msg = "The answer was read to its end without an ending."
+            raise RequestError(msg)
+        return self._ending
 
     def give_up(self) -> None:
         """Cancel the request; nothing happens when it has ended."""
@@ -83,7 +94,7 @@ class UnderWay:
 
     def _end(self, cached_tokens: int, output_tokens: int, finish_reason: str, more: dict[str, Any]) -> None:
         call = self.call
-        self.ending = Ending(
+        self._ending = Ending(
             usage_metadata(
                 prompt_tokens=len(call.token_ids),
                 virtual_tokens=call.soft_prompt.num_virtual_tokens if call.soft_prompt else 0,

@@ -15,7 +15,7 @@ from langchain_softprompt.calls.configured import Configured
 from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.calls.shelf import SHELF, is_local
 from langchain_softprompt.errors import SoftPromptError
-from langchain_softprompt.messages import PROVIDER, soft_prompt_facts
+from langchain_softprompt.messages import PROVIDER, encode_text, soft_prompt_facts
 
 if TYPE_CHECKING:
     from langchain_softprompt.calls.ports import EnginePort
@@ -69,6 +69,14 @@ class Named(Configured):
             quantization=self.quantization,
             limits=self.engine_limits,
         )
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens of a text; loads the model."""
+        own: Any = self.custom_get_token_ids  # type: ignore[attr-defined]
+        if own is not None:
+            return cast("list[int]", own(text))
+        with in_langchain_family():
+            return encode_text(self._engine().model.tokenizer, text)
 
     def _traced(self, kind: str, named: Mapping[str, Any], model: Any) -> dict[str, Any]:
         """What LangSmith and LangGraph are told of a call."""

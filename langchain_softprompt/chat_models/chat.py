@@ -23,8 +23,8 @@ from langchain_softprompt.chat_models.entering import EnteredChat, with_carried
 from langchain_softprompt.chat_models.holding import held_to
 from langchain_softprompt.chat_models.speaking import chunk_of, last_chunk_of, result_of, speech_of
 from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_use, visible_ids
-from langchain_softprompt.messages import ToolUse, encode_text, reasoning_begun, render_messages
-from langchain_softprompt.tool_calls import ToolFormat, find_format
+from langchain_softprompt.messages import ToolUse, reasoning_begun, render_messages
+from langchain_softprompt.tool_calls import find_format
 
 
 class ChatSoftPrompt(Batching, EnteredChat):
@@ -150,7 +150,8 @@ class ChatSoftPrompt(Batching, EnteredChat):
             if held is not None and kwargs.get("show_schema"):
                 messages = with_instruction(messages, held)
             engine = self._engine()
-            tokenizer, tool_format, use = self._tokenizer(), self._format(), tool_use(kwargs)
+            tokenizer, use = self._tokenizer(), tool_use(kwargs)
+            tool_format = find_format(self.tool_format, getattr(tokenizer, "chat_template", None))
             token_ids = render_messages(
                 tokenizer,
                 messages,
@@ -176,11 +177,6 @@ class ChatSoftPrompt(Batching, EnteredChat):
                 choices=check_choices(kwargs["choices"]) if kwargs.get("choices") is not None else None,
             )
 
-    def _format(self) -> ToolFormat:
-        """How the model writes tool calls; loads the model."""
-        with in_langchain_family():
-            return find_format(self.tool_format, getattr(self._tokenizer(), "chat_template", None))
-
     def _tokenizer(self) -> Any:
         """The model's tokenizer, with this model's chat template; loads the model."""
         from langchain_softprompt.frozen_model import with_chat_template  # brings in torch
@@ -188,14 +184,6 @@ class ChatSoftPrompt(Batching, EnteredChat):
         return with_chat_template(self._engine().model.tokenizer, self.chat_template)
 
     # Counting.
-
-    @override
-    def get_token_ids(self, text: str) -> list[int]:
-        """The model's own tokens of a text; loads the model."""
-        if self.custom_get_token_ids is not None:
-            return self.custom_get_token_ids(text)
-        with in_langchain_family():
-            return encode_text(self._engine().model.tokenizer, text)
 
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
@@ -211,6 +199,6 @@ class ChatSoftPrompt(Batching, EnteredChat):
                 messages,
                 drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
                 use=ToolUse.of(openai_tools(tools or ())),
-                tool_format=self._format(),
+                tool_format=self.tool_format,
             )
         return virtual_tokens + len(rendered)

@@ -12,7 +12,6 @@ from langchain_core.messages import ToolCall as CallBlock
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_softprompt.errors import RequestError
 from langchain_softprompt.messages import ReasoningReader, Thought
 from langchain_softprompt.tool_calls import BrokenCall, Piece, ToolCall, ToolCallReader
 
@@ -114,7 +113,7 @@ def speech_of(answering: UnderWay) -> Speech:
 
 def result_of(text: str, answering: UnderWay) -> ChatResult:
     """A whole answer."""
-    ending, speech = _ending(answering), speech_of(answering)
+    ending, speech = answering.ending, speech_of(answering)
     said = speech.whole(text)
     message = AIMessage(**said, usage_metadata=ending.usage, response_metadata=_metadata(ending, speech))
     return ChatResult(generations=[ChatGeneration(message=message)])
@@ -128,16 +127,9 @@ def chunk_of(message: AIMessageChunk, answering: UnderWay) -> ChatGenerationChun
 
 def last_chunk_of(answering: UnderWay, speech: Speech) -> ChatGenerationChunk:
     """The end of an answer. Usage and metadata belong here alone: strings in them would be joined when chunks are added up."""
-    ending = _ending(answering)
+    ending = answering.ending
     message = AIMessageChunk(content="", usage_metadata=ending.usage, response_metadata=_metadata(ending, speech), chunk_position="last")
     return ChatGenerationChunk(message=message)
-
-
-def _ending(answering: UnderWay) -> Ending:
-    if answering.ending is None:
-        msg = "The answer was read to its end without an ending."
-        raise RequestError(msg)
-    return answering.ending
 
 
 def _metadata(ending: Ending, speech: Speech) -> dict[str, Any]:

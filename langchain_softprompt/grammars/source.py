@@ -145,6 +145,7 @@ def formed_schema(schema: dict[str, Any], *, closed: bool = True) -> dict[str, A
     return with_closed_objects(formed) if closed else formed
 
 
+@lru_cache(maxsize=64)  # Schemas and tools stay the same from call to call, and a look at them takes milliseconds.
 def _problem(grammar: str) -> str:
     """What llguidance has against a grammar, in a line; empty for nothing."""
     if len(grammar) > _MOST_CHARACTERS:

@@ -25,7 +25,7 @@ from langchain_softprompt.messages.reporting import PROVIDER, response_metadata,
 from langchain_softprompt.messages.soft_prompt_block import take_soft_prompt
 from langchain_softprompt.messages.text_stream import TextStream
 from langchain_softprompt.messages.token_bytes import TokenBytes, logprob_entry
-from langchain_softprompt.messages.tool_use import ToolUse, tool_choice_word
+from langchain_softprompt.messages.tool_use import ToolUse
 
 __all__ = [
     "PROVIDER",
@@ -45,6 +45,5 @@ __all__ = [
     "soft_prompt_facts",
     "take_soft_prompt",
     "to_plain_messages",
-    "tool_choice_word",
     "usage_metadata",
 ]

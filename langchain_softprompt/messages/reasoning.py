@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_softprompt.overlap import overlap
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,13 +72,11 @@ class ReasoningReader:
             said, self._pending = self._pending[:at].rstrip(), self._pending[at + len(CLOSING) :]
             self._state = "behind"
         else:
-            held = 0 if last else _overlap(self._pending)
+            held = 0 if last else overlap(self._pending, CLOSING)
             said = self._pending[: len(self._pending) - held].rstrip()
             self._pending = "" if last else self._pending[len(said) :]
         if not self._thought:
-            said, before = said.lstrip(), said
-            if not said and at < 0 and not last:
-                self._pending = before + self._pending
+            said = said.lstrip()
         self._thought = self._thought or bool(said)
         return [Thought(said)] if said else []
 
@@ -93,10 +93,6 @@ def reasoning_begun(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]
     if wanted is False or (wanted is None and OPENING not in str(template)):
         return None
     return str(tokenizer.decode(list(token_ids[-_LAST_TOKENS:]))).rstrip().endswith(OPENING)
-
-
-def _overlap(text: str) -> int:
-    return next((size for size in range(min(len(CLOSING) - 1, len(text)), 0, -1) if text.endswith(CLOSING[:size])), 0)
 
 
 __all__ = ["CLOSING", "OPENING", "ReasoningReader", "Thought", "reasoning_begun"]

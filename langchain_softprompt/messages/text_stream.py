@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from langchain_softprompt.overlap import overlap
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -70,11 +72,6 @@ class TextStream:
             position, self.stopped_by = min(found)
             self._pending = ""
             return pending[:position]
-        held = max((_overlap(pending, stop) for stop in self._stop), default=0)
+        held = max((overlap(pending, stop) for stop in self._stop), default=0)
         self._pending = pending[len(pending) - held :]
         return pending[: len(pending) - held]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

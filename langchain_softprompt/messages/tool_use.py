@@ -57,7 +57,7 @@ class ToolUse:
         if twice is not None:
             msg = f"tools: two are named {twice!r}, so a call could mean either. Rename one."
             raise InvalidSettingsError(msg)
-        word = tool_choice_word(choice)
+        word = _choice_word(choice)
         if word == "none" and "none" not in names:
             return cls()
         use = cls(tuple(offered), tools, several=parallel is not False)
@@ -80,7 +80,7 @@ def _without_titles(schema: Any) -> Any:
     return [_without_titles(entry) for entry in schema] if isinstance(schema, list) else schema
 
 
-def tool_choice_word(choice: Any) -> str | None:
+def _choice_word(choice: Any) -> str | None:
     """A tool choice as one word: ``None``, a keyword, or a tool's name.
 
     Raises:
@@ -180,4 +180,4 @@ def _with_system(chat: list[PlainMessage], text: str) -> list[PlainMessage]:
     return [{"role": "system", "content": text}, *chat]
 
 
-__all__ = ["ToolUse", "told_in_chat", "tool_choice_word"]
+__all__ = ["ToolUse", "told_in_chat"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from langchain_softprompt.overlap import overlap
 from langchain_softprompt.tool_calls.arguments import fitted_arguments
 from langchain_softprompt.tool_calls.bare import OPEN, bare_length
 from langchain_softprompt.tool_calls.bodies import python_calls
@@ -77,7 +78,7 @@ class ToolCallReader:
             return True
         if last:
             return False
-        held = _overlap(self._pending, opening)
+        held = overlap(self._pending, opening)
         certain = self._pending[: len(self._pending) - held].rstrip()
         if certain:
             self._say(pieces, certain)
@@ -174,11 +175,6 @@ class _Region:
                 self._inside = self._strings and text[self._at] == '"'
                 self._at += 1
         return None
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How many characters at the end of a text may be the beginning of a mark."""
-    return next((size for size in range(min(len(mark) - 1, len(text)), 0, -1) if text.endswith(mark[:size])), 0) if mark else 0
 
 
 __all__ = ["ToolCallReader"]

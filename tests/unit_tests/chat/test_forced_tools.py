@@ -22,6 +22,7 @@ from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import InvalidGrammarError, MissingExtraError
 from langchain_softprompt.tool_calls import KNOWN_FORMATS, Frame
 from tests.unit_tests.chat.conftest import Expected
+from tests.unit_tests.chat.streams import merged
 
 
 @tool
@@ -87,9 +88,7 @@ def test_streams_and_async_are_held_too(llm: ChatSoftPrompt) -> None:
     """The same calls as of invoke."""
     bound = llm.bind_tools(TOOLS, tool_choice="required", parallel_tool_calls=False)
     whole = bound.invoke("Hello!")
-    stream: Any = None
-    for chunk in bound.stream("Hello!"):
-        stream = chunk if stream is None else stream + chunk
+    stream = merged(bound.stream("Hello!"))
     later = asyncio.run(bound.ainvoke("Hello!"))
     for answer in (whole, stream, later):
         check(answer)

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.messages import HumanMessage
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
 from langchain_softprompt.messages import ReasoningReader, Thought
 from langchain_softprompt.testing import FakeEngine, tiny_tokenizer
+from tests.unit_tests.chat.streams import merged
 
 THINKING = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -32,14 +33,6 @@ def chat(answer: str, template: str = THINKING, **fields: Any) -> tuple[ChatSoft
     """A chat model that says one thing."""
     engine = FakeEngine([answer], tokenizer=tiny_tokenizer(chat_template=template))
     return ChatSoftPrompt(model="fake", engine=engine, **{"max_tokens": 500, **fields}), engine
-
-
-def merged(chunks: Any) -> AIMessageChunk:
-    """All chunks of a stream as one."""
-    whole: Any = None
-    for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    return whole
 
 
 def read(*texts: str, begun: bool = False) -> tuple[str, str]:

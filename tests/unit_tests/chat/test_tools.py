@@ -17,6 +17,7 @@ from langchain_softprompt.chat_models import ChatSoftPrompt, UnknownArgumentErro
 from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.testing import FakeEngine, tiny_tokenizer
 from langchain_softprompt.tool_calls import Frame, ToolCall, ToolFormat
+from tests.unit_tests.chat.streams import merged
 
 # Knows tools, calls and answers, in its own way.
 KNOWING = (
@@ -60,14 +61,6 @@ def chat(*answers: str, template: str | None = None, **fields: Any) -> tuple[Cha
     """A chat model that answers from a script; the default template knows no tools."""
     engine = FakeEngine(answers or ["OK"], tokenizer=tiny_tokenizer(chat_template=template) if template else None)
     return ChatSoftPrompt(model="fake", engine=engine, **{"max_tokens": 500, **fields}), engine
-
-
-def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-    """All chunks of a stream as one."""
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return whole
 
 
 def test_bind_tools_is_a_binding_that_the_soft_prompt_survives() -> None:
@@ -161,7 +154,7 @@ def test_a_malformed_call_is_invalid_and_loses_no_text() -> None:
     """Neither invoke nor a merged stream runs half an object."""
     llm, _ = chat(BROKEN)
     bound = llm.bind_tools(TOOLS)
-    for answer in (bound.invoke("Hi"), merged(list(bound.stream("Hi")))):
+    for answer in (bound.invoke("Hi"), merged(bound.stream("Hi"))):
         assert answer.text == "Well."
         assert not answer.tool_calls
         (broken,) = answer.invalid_tool_calls
@@ -183,7 +176,7 @@ def test_a_merged_stream_is_what_invoke_gives(version: str) -> None:
     """Text, calls and content blocks come out the same, in both of LangChain's output versions."""
     llm, _ = chat(f"I look.\n{CALL}\n{CALL}", output_version=version)
     bound = llm.bind_tools(TOOLS)
-    whole, stream = bound.invoke("Hi"), merged(list(bound.stream("Hi")))
+    whole, stream = bound.invoke("Hi"), merged(bound.stream("Hi"))
     assert stream.text == whole.text
     assert [(call["name"], call["args"]) for call in stream.tool_calls] == [(call["name"], call["args"]) for call in whole.tool_calls]
     assert [block["type"] for block in stream.content_blocks] == [block["type"] for block in whole.content_blocks]
