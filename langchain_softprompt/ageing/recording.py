@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_softprompt.chats import in_first_form
 from langchain_softprompt.data import fill
 from langchain_softprompt.errors import ChatTemplateError, EvaluationError
 from langchain_softprompt.evaluation import soft_prompt_arm
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
-from langchain_softprompt.messages import in_first_form
 from langchain_softprompt.prefix import choose_probes, with_probes
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.soft_prompt.folder import printable

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_softprompt.calls.errors import RequestTimeoutError, in_langchain_family
 from langchain_softprompt.calls.leaving import watch
+from langchain_softprompt.chats import ToolUse
 from langchain_softprompt.errors import RequestCancelledError, RequestError
-from langchain_softprompt.messages import TextStream, TokenBytes, ToolUse, logprob_entry, response_metadata, usage_metadata
+from langchain_softprompt.messages import TextStream, TokenBytes, logprob_entry, response_metadata, usage_metadata
 from langchain_softprompt.tool_calls import ToolFormat, format_of_template
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from langchain_softprompt.chat_models.entering import EnteredChat, with_carried
 from langchain_softprompt.chat_models.holding import held_to
 from langchain_softprompt.chat_models.speaking import chunk_of, last_chunk_of, result_of, speech_of
 from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_use, visible_ids
-from langchain_softprompt.messages import ToolUse, reasoning_begun, render_messages
+from langchain_softprompt.chats import ToolUse
+from langchain_softprompt.messages import reasoning_begun, render_messages
 from langchain_softprompt.tool_calls import find_format
 
 

@@ -18,7 +18,7 @@ from langchain_softprompt.chat_models.choosing import choose_with
 from langchain_softprompt.chat_models.naming import NamedChat
 from langchain_softprompt.chat_models.structured import structured_output
 from langchain_softprompt.chat_models.tool_calling import openai_tools
-from langchain_softprompt.messages import ToolUse
+from langchain_softprompt.chats import ToolUse
 
 
 class ComposableChat(NamedChat):

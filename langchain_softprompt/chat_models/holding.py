@@ -14,7 +14,7 @@ from langchain_softprompt.tool_calls import Tool, ToolCallReader, ToolFormat, ca
 
 if TYPE_CHECKING:
     from langchain_softprompt.calls.response_format import ResponseFormat
-    from langchain_softprompt.messages import ToolUse
+    from langchain_softprompt.chats import ToolUse
     from langchain_softprompt.sampling import Constraint
 
 

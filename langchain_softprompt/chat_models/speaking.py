@@ -17,7 +17,7 @@ from langchain_softprompt.tool_calls import BrokenCall, Piece, ToolCall, ToolCal
 
 if TYPE_CHECKING:
     from langchain_softprompt.calls.answering import Ending, UnderWay
-    from langchain_softprompt.messages import ToolUse
+    from langchain_softprompt.chats import ToolUse
     from langchain_softprompt.tool_calls import ToolFormat
 
 _REASONING = "reasoning_content"  # where LangChain looks for reasoning blocks

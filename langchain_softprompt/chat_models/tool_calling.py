@@ -7,8 +7,8 @@ from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from langchain_softprompt.chats import ToolUse
 from langchain_softprompt.errors import InvalidSettingsError
-from langchain_softprompt.messages import ToolUse
 from langchain_softprompt.messages.reasoning import CLOSING, OPENING
 from langchain_softprompt.tool_calls import ToolFormat
 

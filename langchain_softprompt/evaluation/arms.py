@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from langchain_softprompt.chats import in_first_form
 from langchain_softprompt.data import Example, HardPrompt, example_of, fields_of, fill, is_classification
 from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.frozen_model import FrozenModel
-from langchain_softprompt.messages import in_first_form
 from langchain_softprompt.soft_prompt import Manifest, SoftPrompt, TemplateMessage
 
 ArmKind = Literal["soft prompt", "hard prompt", "few-shot", "initialisation"]

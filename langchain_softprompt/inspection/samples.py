@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from langchain_softprompt.chats import in_first_form
 from langchain_softprompt.data import Example, HardPrompt, example_of, fields_of, fill, instruction_ids
 from langchain_softprompt.errors import ChatTemplateError, EvaluationError, SoftPromptError
 from langchain_softprompt.evaluation import hard_prompt_of
 from langchain_softprompt.evaluation.knowledge import neutral_texts
 from langchain_softprompt.frozen_model import FrozenModel, encode_text, render_chat
-from langchain_softprompt.messages import in_first_form
 from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
 
 _NEUTRAL_TEXTS = 8

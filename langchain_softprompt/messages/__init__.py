@@ -2,11 +2,9 @@
 
 Files:
     converting.py         one LangChain message, one plain dictionary that a chat template reads
-    rendering.py          the whole chat as token ids, with second tries for templates that are strict about roles
+    rendering.py          the whole chat as token ids
     soft_prompt_block.py  the content block by which messages carry their soft prompt
     prompt_template.py    the prompt template that a soft prompt recommends
-    template_facts.py     TemplateFacts: what a chat template tells the model of tools
-    tool_use.py           ToolUse: the tools of one call, and how they are put to the model
     text_stream.py        TextStream: token ids to text as they come, stop strings cut off
     reasoning.py          ReasoningReader: what a model thinks before it answers, told from the answer
     labels.py             labels as the tokens of whole answers
@@ -20,12 +18,11 @@ from langchain_softprompt.messages.converting import to_plain_messages
 from langchain_softprompt.messages.labels import render_labels
 from langchain_softprompt.messages.prompt_template import prompt_template
 from langchain_softprompt.messages.reasoning import ReasoningReader, Thought, reasoning_begun
-from langchain_softprompt.messages.rendering import encode_text, in_first_form, render_messages
+from langchain_softprompt.messages.rendering import encode_text, render_messages
 from langchain_softprompt.messages.reporting import PROVIDER, response_metadata, soft_prompt_facts, usage_metadata
 from langchain_softprompt.messages.soft_prompt_block import take_soft_prompt
 from langchain_softprompt.messages.text_stream import TextStream
 from langchain_softprompt.messages.token_bytes import TokenBytes, logprob_entry
-from langchain_softprompt.messages.tool_use import ToolUse
 
 __all__ = [
     "PROVIDER",
@@ -33,9 +30,7 @@ __all__ = [
     "TextStream",
     "Thought",
     "TokenBytes",
-    "ToolUse",
     "encode_text",
-    "in_first_form",
     "logprob_entry",
     "prompt_template",
     "reasoning_begun",

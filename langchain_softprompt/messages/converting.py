@@ -16,9 +16,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from langchain_softprompt.chats import PlainMessage
 from langchain_softprompt.errors import ChatTemplateError
-
-PlainMessage = dict[str, Any]
 
 # In an AI message these say again what `tool_calls` says, or are the model's own scratchpad.
 _TOLD_ELSEWHERE = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use", "function_call", "input_json_delta"})

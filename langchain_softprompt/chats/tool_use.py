@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_softprompt.chats.forms import PlainMessage
+from langchain_softprompt.chats.template_facts import template_facts
 from langchain_softprompt.errors import InvalidSettingsError
-from langchain_softprompt.messages.converting import PlainMessage
-from langchain_softprompt.messages.template_facts import template_facts
 from langchain_softprompt.tool_calls import Tool, ToolCall, ToolFormat, tell_tools, told_result
 
 if TYPE_CHECKING:

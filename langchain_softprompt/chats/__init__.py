@@ -1,0 +1,16 @@
+"""Chats as chat templates read them, with the tools they offer, become token ids. No LangChain here: training reads them, too.
+
+Files:
+    rendering.py       the whole chat as token ids
+    forms.py           second tries for templates that are strict about roles
+    tool_use.py        ToolUse: the tools of one call, and how they are put to the model
+    template_facts.py  TemplateFacts: what a chat template tells the model of tools
+"""
+
+from __future__ import annotations
+
+from langchain_softprompt.chats.forms import PlainMessage, in_first_form
+from langchain_softprompt.chats.rendering import render_plain
+from langchain_softprompt.chats.tool_use import ToolUse, told_in_chat
+
+__all__ = ["PlainMessage", "ToolUse", "in_first_form", "render_plain", "told_in_chat"]
