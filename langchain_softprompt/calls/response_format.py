@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
+from langchain_softprompt.chats import format_words
 from langchain_softprompt.errors import AnswerFormatError, InvalidGrammarError, InvalidSettingsError
 from langchain_softprompt.grammars import GrammarSource
 
@@ -100,8 +101,8 @@ def _read(text: str) -> ResponseFormat | None:
     return reader(given)
 
 
-def _json_object(_given: dict[str, Any]) -> ResponseFormat:
-    return ResponseFormat(GrammarSource.from_json_schema({"type": "object"}), "Answer with a JSON object and nothing else.")
+def _json_object(given: dict[str, Any]) -> ResponseFormat:
+    return ResponseFormat(GrammarSource.from_json_schema({"type": "object"}), format_words(given))
 
 
 def _json_schema(given: dict[str, Any]) -> ResponseFormat:
@@ -110,16 +111,14 @@ def _json_schema(given: dict[str, Any]) -> ResponseFormat:
     if not isinstance(named, dict) or not isinstance(schema, dict):
         _refuse("json_schema without a schema in it")
     source = GrammarSource.from_json_schema(schema, closed=named.get("strict") is not False)
-    written = json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
-    return ResponseFormat(source, f"Answer with JSON that fits this JSON schema, and nothing else: {written}")
+    return ResponseFormat(source, format_words(given))
 
 
 def _choice(given: dict[str, Any]) -> ResponseFormat:
     choices = given.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         _refuse("choice without a list of texts as its choices")
-    written = json.dumps(choices, separators=(",", ":"), ensure_ascii=False)
-    return ResponseFormat(GrammarSource.from_choices(choices), f"Answer with one of these and nothing else: {written[1:-1]}")
+    return ResponseFormat(GrammarSource.from_choices(choices), format_words(given))
 
 
 def _grammar(given: dict[str, Any]) -> ResponseFormat:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_softprompt.chats.format_words import with_words
 from langchain_softprompt.chats.forms import PlainMessage
 from langchain_softprompt.chats.template_facts import template_facts
 from langchain_softprompt.errors import InvalidSettingsError
@@ -116,7 +117,7 @@ def told_in_chat(
     told = _with_names(chat)
     told = [_with_short_ids(message) for message in told] if facts.calls else [_in_words(message, tool_format) for message in told]
     if tools and not facts.tools:
-        told = _with_system(told, tell_tools(tools, tool_format))
+        told = with_words(told, tell_tools(tools, tool_format))
     return told, bool(tools) and facts.tools
 
 
@@ -172,12 +173,6 @@ def _call(call: Mapping[str, Any]) -> ToolCall:
 def _broken(call: Mapping[str, Any]) -> str:
     """An invalid call's arguments are all that was written, marks included."""
     return str(call["function"]["arguments"] or "")
-
-
-def _with_system(chat: list[PlainMessage], text: str) -> list[PlainMessage]:
-    if chat and chat[0]["role"] == "system":
-        return [{**chat[0], "content": "\n\n".join(filter(None, (chat[0]["content"], text)))}, *chat[1:]]
-    return [{"role": "system", "content": text}, *chat]
 
 
 __all__ = ["ToolUse", "told_in_chat"]

@@ -15,6 +15,7 @@ from langchain_softprompt.cli.training_output import Screen, tell_folds, tell_re
 from langchain_softprompt.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
+    from langchain_softprompt.settings import TrainingSettings
     from langchain_softprompt.soft_prompt import SoftPrompt
 
 _DATA = "Data and prompt"
@@ -22,7 +23,9 @@ _METHOD = "Method"
 _RUN = "Training"
 _RECORD = "Manifest"
 _FOLDS = "folds"
-_NEEDED = ("template", "data", "target")
+_HELD_OUT = 0.1
+_OPTIONS = {"folds": "folds", "input_field": "input"}
+_NEEDED = ("template", "data")
 
 
 def train(
@@ -32,9 +35,12 @@ def train(
         Path | None, typer.Option(help="Hard prompt: .json with roles and {fields}, or a text file of instructions.", rich_help_panel=_DATA)
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Training rows: .jsonl, .csv, .parquet, or a datasets folder.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="Training rows, or chats: .jsonl, .csv, .parquet, or a datasets folder.", rich_help_panel=_DATA)
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Field of the rows to answer with.", rich_help_panel=_DATA)] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Field of the rows to answer with; none for chats.", rich_help_panel=_DATA),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Frozen model: 'embedded', a folder, a .gguf file or a Hub id.", rich_help_panel=_DATA)
     ] = "embedded",
@@ -77,15 +83,17 @@ def train(
 
     Example: langchain-softprompt train --template route.json --data train.jsonl --target label --output runs/route
 
+    Chats with tool calls: langchain-softprompt train --template instructions.txt --data chats.jsonl --output runs/tools
+
     Killed or stopped: langchain-softprompt train --resume --output runs/route
     """
     if resume:
-        asked = recorded(context, output, _NEEDED)
+        asked = recorded(context, output, (*_NEEDED, "target"))
     else:
         asked = asked_for(context)
         for name in _NEEDED:
             if asked[name] is None:
-                msg = f"--{name} is missing. A new run needs --template, --data and --target; an old one goes on with --resume."
+                msg = f"--{name} is missing. A new run needs --template and --data, and rows --target; an old one goes on with --resume."
                 raise InvalidSettingsError(msg)
     try:
         soft_prompt, interrupted = _train(asked, output, resume=resume, overwrite=overwrite)
@@ -100,8 +108,6 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
     import torch
 
     from langchain_softprompt import training
-    from langchain_softprompt.data import hold_out
-    from langchain_softprompt.frozen_model import FrozenModel
     from langchain_softprompt.settings import TrainingSettings
 
     settings = TrainingSettings(
@@ -128,6 +134,44 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
             **{name: absolute(asked[name]) for name in ("template", "data", "validation")},
         }
         training.RunFolder.check_free(output, overwrite=overwrite)
+    learn = _on_chats if asked["target"] is None else _on_rows
+    made = learn(asked, settings, output, resume=resume, overwrite=overwrite)
+    shutil.rmtree(output / _FOLDS, ignore_errors=True)
+    folder = training.RunFolder.open(output)
+    state = folder.state()
+    folder.close()
+    return made, state is not None and not state.finished
+
+
+def _on_chats(asked: dict[str, Any], settings: TrainingSettings, output: Path, *, resume: bool, overwrite: bool) -> SoftPrompt:
+    from langchain_softprompt import training
+    from langchain_softprompt.data import hold_out_any, read_text
+    from langchain_softprompt.frozen_model import FrozenModel
+
+    for name in ("folds", "input_field"):
+        if asked[name]:
+            msg = f"{name}: goes with --target, which names the field of the rows to answer with. Give it, or leave --{_OPTIONS[name]} out."
+            raise InvalidSettingsError(msg)
+    instructions = read_text(asked["template"])
+    chats = training.read_chats(asked["data"])
+    watched = training.read_chats(asked["validation"]) if asked["validation"] else []
+    if not watched:
+        chats, watched = hold_out_any(chats, _HELD_OUT, seed=settings.seed)
+    if not resume:
+        training.RunFolder.announce(output, asked, overwrite=overwrite)
+    begun = training.RunFolder(output).begun
+    frozen = FrozenModel.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
+    with Screen(frozen) as screen:
+        return training.train_on_chats(
+            frozen, instructions, chats, watched, settings=settings, **_of_run(asked, output, begun=begun), watcher=screen
+        )
+
+
+def _on_rows(asked: dict[str, Any], settings: TrainingSettings, output: Path, *, resume: bool, overwrite: bool) -> SoftPrompt:
+    from langchain_softprompt import training
+    from langchain_softprompt.data import hold_out
+    from langchain_softprompt.frozen_model import FrozenModel
+
     target = asked["target"]
     prompt = training.HardPrompt.from_file(asked["template"], input_field=asked["input_field"])
     fields = [*prompt.fields, target]
@@ -145,36 +189,38 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
         training.RunFolder.announce(output, asked, overwrite=overwrite)
     begun = training.RunFolder(output).begun
     if not watched and not count:
-        rows, watched = hold_out(rows, 0.1, target=target, seed=settings.seed)
+        rows, watched = hold_out(rows, _HELD_OUT, target=target, seed=settings.seed)
     frozen = FrozenModel.load(asked["model"], dtype=asked["dtype"], device=asked["device"])
-    first = load_soft_prompt(asked["start_from"]) if asked["start_from"] else None
     with Screen(frozen) as screen:
         if count and not watched:
+            first = load_soft_prompt(asked["start_from"]) if asked["start_from"] else None
             settings, asked = _fold_first(frozen, prompt, rows, settings, first, screen, {**asked, "count": count}, output)
-        made = training.train(
+        return training.train(
             frozen,
             prompt,
             rows,
             watched,
             target=target,
             settings=settings,
-            start_from=first,
-            description=asked["description"],
-            source=asked["source"] or Path(asked["data"]).name,
-            licence=asked["licence"],
-            output=output,
-            resume=begun,
-            overwrite=not begun,
-            notes=asked,
+            **_of_run(asked, output, begun=begun),
             facts=asked.get("found"),
-            probes=not asked["no_probes"],
             watcher=screen,
         )
-    shutil.rmtree(output / _FOLDS, ignore_errors=True)
-    folder = training.RunFolder.open(output)
-    state = folder.state()
-    folder.close()
-    return made, state is not None and not state.finished
+
+
+def _of_run(asked: dict[str, Any], output: Path, *, begun: bool) -> dict[str, Any]:
+    """What both kinds of training take."""
+    return {
+        "start_from": load_soft_prompt(asked["start_from"]) if asked["start_from"] else None,
+        "description": asked["description"],
+        "source": asked["source"] or Path(asked["data"]).name,
+        "licence": asked["licence"],
+        "output": output,
+        "resume": begun,
+        "overwrite": not begun,
+        "notes": asked,
+        "probes": not asked["no_probes"],
+    }
 
 
 def _fold_first(

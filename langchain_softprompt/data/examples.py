@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_softprompt.chats import ToolUse, render_plain
 from langchain_softprompt.data.hard_prompt import HardPrompt, fill
 from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
@@ -42,19 +43,37 @@ def make_examples(
     """
     if not rows:
         raise TrainingDataError(source, None, "holds no rows.")
-    if not model.eos_token_ids:
-        msg = f"{model.name} names no end-of-sequence token, so an answer could not learn to end. Set it in its generation config."
-        raise FrozenModelError(msg)
+    ending_model(model)
     examples = []
     for number, row in enumerate(rows, start=1):
         _check_row(row, [*prompt.fields, target], number, source)
         example = example_of(model, fill(prompt.inputs, row), row[target])
-        if len(example) > max_tokens:
-            raise TrainingDataError(
-                source, None, f"row {number} takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
-            )
+        check_length(example, number, max_tokens, source)
         examples.append(example)
     return examples
+
+
+def ending_model(model: FrozenModel) -> None:
+    """Refuse a model whose answers have no end.
+
+    Raises:
+        FrozenModelError: It has no end-of-sequence token to learn.
+    """
+    if not model.eos_token_ids:
+        msg = f"{model.name} names no end-of-sequence token, so an answer could not learn to end. Set it in its generation config."
+        raise FrozenModelError(msg)
+
+
+def check_length(example: Example, number: int, max_tokens: int, source: str) -> None:
+    """Refuse an example that is too long.
+
+    Raises:
+        TrainingDataError: It is; `number` says which row of `source` it was made of.
+    """
+    if len(example) > max_tokens:
+        raise TrainingDataError(
+            source, None, f"row {number} takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
+        )
 
 
 def fitted(ids: Sequence[int], length: int) -> list[int]:
@@ -64,7 +83,11 @@ def fitted(ids: Sequence[int], length: int) -> list[int]:
 
 def instruction_ids(model: FrozenModel, prompt: HardPrompt) -> list[int]:
     """Token ids of the instructions as they stand at the head of a rendered chat."""
-    messages = fill(prompt.instructions, {})
+    return system_ids(model, fill(prompt.instructions, {}))
+
+
+def system_ids(model: FrozenModel, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Token ids of system messages as they stand at the head of a rendered chat."""
     tokenizer = _tokenizer(model)
     try:
         rendered = render_chat(tokenizer, messages, add_generation_prompt=False)
@@ -111,12 +134,37 @@ def example_of(model: FrozenModel, messages: Sequence[Mapping[str, Any]], answer
     Raises:
         ChatTemplateError: The model's chat template refuses the messages.
     """
+    return completed(model, messages, {"role": "assistant", "content": answer}, answer, drop_default_system=drop_default_system)
+
+
+def completed(
+    model: FrozenModel,
+    messages: Sequence[Mapping[str, Any]],
+    answer: Mapping[str, Any],
+    written: str,
+    *,
+    drop_default_system: bool = True,
+    use: ToolUse | None = None,
+) -> Example:
+    """Render chat messages and the message that answers them, as they are rendered when a soft prompt is served.
+
+    Args:
+        model: The frozen model; it has an end-of-sequence token.
+        messages: The chat up to where the assistant speaks.
+        answer: The assistant's message.
+        written: What the model writes to say it, for templates that write an answered turn another way than they open one.
+        drop_default_system: As in `render_chat`.
+        use: The tools that are offered.
+
+    Raises:
+        ChatTemplateError: The model's chat template refuses the messages.
+    """
     tokenizer, ends = _tokenizer(model), model.eos_token_ids
-    text = render_chat(tokenizer, messages, drop_default_system=drop_default_system)
-    answered = [*messages, {"role": "assistant", "content": answer}]
-    whole = render_chat(tokenizer, answered, drop_default_system=drop_default_system, add_generation_prompt=False)
-    # Some templates write an answered turn another way than they open one.
-    completion = whole[len(text) :] if whole[: len(text)] == text else _plain_ids(tokenizer, answer)
+    plain = [dict(message) for message in messages]
+    how: dict[str, Any] = {"drop_default_system": drop_default_system, "use": use}
+    text = render_plain(tokenizer, plain, **how)
+    whole = render_plain(tokenizer, [*plain, dict(answer)], **how, add_generation_prompt=False)
+    completion = whole[len(text) :] if whole[: len(text)] == text else _plain_ids(tokenizer, written)
     stop = next((at for at, token in enumerate(completion) if token in ends), None)
     completion = [*completion, *ends[:1]] if stop is None else completion[: stop + 1]
     return Example(tuple(text), tuple(completion))

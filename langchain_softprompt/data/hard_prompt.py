@@ -96,6 +96,23 @@ class HardPrompt:
         return fields_of(self.messages, self.name)
 
 
+def read_text(file: str | Path) -> str:
+    """A text file of instructions.
+
+    Raises:
+        TrainingDataError: It can't be read, or holds nothing.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        raise TrainingDataError(str(file), None, f"can't be read as a text of instructions: {error}.") from error
+    if Path(file).suffix == ".json":
+        raise TrainingDataError(str(file), None, "chats are learned under a text of instructions; a template of rows needs a target.")
+    if not text:
+        raise TrainingDataError(str(file), None, "holds no instructions, and the soft prompt starts from them.")
+    return text
+
+
 def fields_of(messages: Sequence[TemplateMessage], name: str) -> tuple[str, ...]:
     """Names of the fields that messages ask for, in order.
 

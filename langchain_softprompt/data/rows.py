@@ -30,24 +30,27 @@ def read_rows(file: str | Path, fields: Sequence[str]) -> list[Row]:
         TrainingDataError: The file can't be read, or a line is wrong; the error names it.
         MissingExtraError: The library ``datasets`` is needed and not installed.
     """
+    rows = [{field: _text(Path(file), line, dict(row), field) for field in fields} for line, row in read_objects(file)]
+    if not rows:
+        raise TrainingDataError(str(file), None, "holds no rows.")
+    return rows
+
+
+def read_objects(file: str | Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The lines of a file, each with its number, whatever they hold; arguments and errors as of `read_rows`."""
     path = Path(file)
     if path.is_dir() or path.suffix == ".parquet" or str(file).startswith(_HUB_DATASET):
-        return check_rows(_dataset(str(file)), fields, str(file))
-    readers = {".jsonl": _json_lines, ".csv": _csv_lines}
-    reader = readers.get(path.suffix)
+        yield from enumerate(_dataset(str(file)), start=1)
+        return
+    reader = {".jsonl": _json_lines, ".csv": _csv_lines}.get(path.suffix)
     if reader is None:
         raise TrainingDataError(
             str(path), None, f"expected a .jsonl, .csv or .parquet file, or the folder of a dataset, found {path.suffix or 'no ending'!r}."
         )
-    rows = []
     try:
-        for line, content in reader(path):
-            rows.append({field: _text(path, line, content, field) for field in fields})
+        yield from reader(path)
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingDataError(str(path), None, f"can't be read: {error}.") from error
-    if not rows:
-        raise TrainingDataError(str(path), None, "holds no rows.")
-    return rows
 
 
 def check_rows(rows: Iterable[Mapping[str, Any]], fields: Sequence[str], source: str = "data") -> list[Row]:

@@ -12,6 +12,7 @@ from langchain_softprompt.errors import InvalidSettingsError
 
 _LONGEST_LABEL = 100
 _ROUNDING = 1e-9
+AnyT = TypeVar("AnyT")
 RowT = TypeVar("RowT", bound=Mapping[str, str])
 
 
@@ -63,6 +64,12 @@ def hold_out(rows: Sequence[RowT], share: float, *, target: str, seed: int = 0) 
     return [row for place, row in enumerate(rows) if place not in apart], [row for place, row in enumerate(rows) if place in apart]
 
 
+def hold_out_any(rows: Sequence[AnyT], share: float, *, seed: int = 0) -> tuple[list[AnyT], list[AnyT]]:
+    """As `hold_out`, of rows whose answers are no labels."""
+    stay, apart = hold_out([{"answer": "", "number": str(number)} for number in range(len(rows))], share, target="answer", seed=seed)
+    return [rows[int(row["number"])] for row in stay], [rows[int(row["number"])] for row in apart]
+
+
 def is_classification(answers: Sequence[str]) -> bool:
     """Whether answers come from a small set: each stands for at least two rows on average, and none is long."""
     labels = set(answers)
@@ -81,4 +88,4 @@ def _by_answer(rows: Sequence[RowT], target: str, seed: int) -> list[int]:
     return [row for group in several for row in group] + alone
 
 
-__all__ = ["folds", "hold_out", "is_classification"]
+__all__ = ["folds", "hold_out", "hold_out_any", "is_classification"]

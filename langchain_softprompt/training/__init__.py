@@ -2,6 +2,7 @@
 
 Files:
     train.py        train(): hard prompt and rows in, SoftPrompt out
+    material.py     Material: what is learned from, rows under a template or whole chats
     distill.py      distill(): a long hard prompt and texts in, a short SoftPrompt out
     teacher.py      Teacher: the model with the whole long prompt
     self_made.py    texts that the model makes up itself
@@ -23,7 +24,7 @@ Files:
 
 from __future__ import annotations
 
-from langchain_softprompt.data import HardPrompt, read_rows
+from langchain_softprompt.data import Chat, HardPrompt, read_chats, read_rows
 from langchain_softprompt.training.distill import Distillation, compare_answers, distill
 from langchain_softprompt.training.folds import FEW_ROWS, CrossValidation, Fold, cross_validate
 from langchain_softprompt.training.loop import StepReport
@@ -31,10 +32,11 @@ from langchain_softprompt.training.plan import Plan
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.runs import Nobody, Watcher
 from langchain_softprompt.training.self_made import make_texts
-from langchain_softprompt.training.train import train
+from langchain_softprompt.training.train import train, train_on_chats
 
 __all__ = [
     "FEW_ROWS",
+    "Chat",
     "CrossValidation",
     "Distillation",
     "Fold",
@@ -48,6 +50,8 @@ __all__ = [
     "cross_validate",
     "distill",
     "make_texts",
+    "read_chats",
     "read_rows",
     "train",
+    "train_on_chats",
 ]

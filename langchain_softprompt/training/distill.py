@@ -26,6 +26,7 @@ from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.training.learners import Learner
 from langchain_softprompt.training.loop import Look
+from langchain_softprompt.training.material import RowMaterial, ToldRows
 from langchain_softprompt.training.objectives import Imitation
 from langchain_softprompt.training.records import About, Records
 from langchain_softprompt.training.run_folder import RunFolder
@@ -145,9 +146,8 @@ def distill(
     start = partial(new_learner, model, teacher.head_ids, settings, start_from=start_from)
     start()  # Refuses what can't be trained before anything is answered.
     apart = max(1, min(settings.validation_rows, round(len(rows) * _HELD_OUT)))
-    identity = run_identity(
-        model, hard_prompt, rows, [], target="", settings=settings, start_from=start_from, max_answer_tokens=max_answer_tokens
-    )
+    material = RowMaterial.of(hard_prompt, rows, [], "")
+    identity = run_identity(model, material, settings=settings, start_from=start_from, max_answer_tokens=max_answer_tokens)
     folder = run_folder(output, identity, notes, resume=resume, overwrite=overwrite)
     try:
         lessons, taught = _lessons(teacher, rows, max_answer_tokens, folder, on_lesson)
@@ -157,9 +157,7 @@ def distill(
         held = Imitation(model, [lesson.example for lesson in lessons[:apart]], taught[:apart])
         records = Records(
             model,
-            hard_prompt.messages,
-            teacher.tail,
-            [rows[lesson.row] for lesson in lessons],
+            ToldRows(hard_prompt.messages, teacher.tail, "", [rows[lesson.row] for lesson in lessons]),
             about,
             method=f"distilled {settings.method}",
             start_from=start_from,

@@ -14,8 +14,9 @@ from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.training.material import Rows
 from langchain_softprompt.training.runs import Watcher
-from langchain_softprompt.training.train import Rows, train
+from langchain_softprompt.training.train import train
 
 FEW_ROWS = 200
 _TOLD = 20  # A manifest is no place for two hundred folds.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from langchain_softprompt import __version__
-from langchain_softprompt.data import digest_rows, fields_of, fill, row_marks
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import choose_probes, with_probes
-from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt, TemplateMessage
+from langchain_softprompt.soft_prompt import BaseModelRecord, DataRecord, Manifest, SoftPrompt
 from langchain_softprompt.training.loop import Look
+from langchain_softprompt.training.material import Told
 from langchain_softprompt.training.runs import Run
 
 Fact = bool | int | float | str | None
@@ -48,26 +48,20 @@ class Records:
 
     Attributes:
         model: The frozen model.
-        hard_prompt: The whole template.
-        inputs: The messages of it that are sent with the soft prompt.
-        rows: What was learned from, in the order of the run's examples.
+        told: What was learned from, in the order of the run's examples.
         about: What no run can find out.
         method: How it was made.
         start_from: The soft prompt it started as, if it did.
-        target: The field that holds the answer, if there is one.
         probes: Whether a few of the rows' texts are written down to notice drift by, and marks of rows to know them by.
         more: More facts of the training.
         scores: The scores by name of a soft prompt as it is stored, from the look at it and the one before the first step.
     """
 
     model: FrozenModel
-    hard_prompt: Sequence[TemplateMessage]
-    inputs: Sequence[TemplateMessage]
-    rows: Sequence[Mapping[str, str]]
+    told: Told
     about: About
     method: str
     start_from: SoftPrompt | None = None
-    target: str = ""
     probes: bool = True
     more: Mapping[str, Fact] = field(default_factory=dict)
     scores: Callable[[SoftPrompt, Look, Look], dict[str, float]] = validation_scores
@@ -79,18 +73,18 @@ class Records:
             description=self.about.description,
             base_model=BaseModelRecord(id=self.model.name, revision=self.model.revision, fingerprint=self.model.fingerprint),
             method=self.method,
-            hard_prompt=list(self.hard_prompt),
-            input_messages=list(self.inputs),
+            hard_prompt=list(self.told.messages),
+            input_messages=list(self.told.inputs),
             drop_default_system=True,
             training={**self._facts(run), **self.more},
             seeds=[run.settings.seed],
             data=DataRecord(
-                digest=digest_rows(self.rows),
-                rows=len(self.rows),
+                digest=self.told.digest(),
+                rows=self.told.count,
                 validation_rows=min(len(run.validation), run.settings.validation_rows),
                 source=self.about.source,
                 licence=self.about.licence,
-                marks=row_marks(self.rows, self._fields) if self.probes else [],
+                marks=self.told.marks() if self.probes else [],
             ),
             scores=self.scores(soft_prompt, look, Look(*run.state.initial)) if run.validation else {},
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -98,18 +92,15 @@ class Records:
         )
         return self._probed(SoftPrompt(soft_prompt.config, soft_prompt.tensors, manifest=manifest), run)
 
-    @property
-    def _fields(self) -> list[str]:
-        fields = fields_of(self.inputs, "the template")
-        return [*fields, self.target] if self.target else list(fields)
-
     def _probed(self, soft_prompt: SoftPrompt, run: Run) -> SoftPrompt:
         if not self.probes:
             return soft_prompt
         examples = run.objective.examples
-        chosen = choose_probes([example.text for example in examples], [example.completion for example in examples])
-        rows = self.rows[-len(examples) :]  # A distillation holds the first of its rows out.
-        return with_probes(soft_prompt, self.model, [fill(self.inputs, rows[number]) for number in chosen])
+        before = self.told.count - len(examples)  # A distillation holds the first of its rows out.
+        texts = {number: self.told.text(self.model, before + number) for number in range(len(examples))}
+        plain = [number for number, text in texts.items() if text is not None]
+        chosen = choose_probes([examples[number].text for number in plain], [examples[number].completion for number in plain])
+        return with_probes(soft_prompt, self.model, [texts[plain[place]] or [] for place in chosen])
 
     def _facts(self, run: Run) -> dict[str, Fact]:
         state = run.state
@@ -121,7 +112,7 @@ class Records:
             "steps_done": state.step,
             "tokens": state.tokens,
             "seconds": round(state.seconds, 1),
-            "target": self.target,
+            "target": self.told.target,
             "init": f"soft-prompt {self.start_from.content_hash}" if self.start_from is not None else run.settings.start,
         }
 

@@ -11,19 +11,20 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from langchain_softprompt.data import Example, HardPrompt, digest_rows, instruction_ids, make_examples
-from langchain_softprompt.errors import FrozenModelError
+from langchain_softprompt.data import Chat, HardPrompt
+from langchain_softprompt.errors import FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.settings import TrainingSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.training.loop import StepReport
+from langchain_softprompt.training.material import ChatMaterial, Material, RowMaterial, Rows
 from langchain_softprompt.training.objectives import Completions
 from langchain_softprompt.training.records import About, Fact, Records
 from langchain_softprompt.training.run_folder import RunFolder
 from langchain_softprompt.training.runs import Made, Nobody, Run, Watcher
 from langchain_softprompt.training.starts import check_fits, new_learner
 
-Rows = Sequence[Mapping[str, str]]
+_INSTRUCTIONS = "instructions"
 
 
 def train(
@@ -89,37 +90,113 @@ def train(
         InvalidSettingsError: The soft prompt to start from does not fit the settings.
         RunFolderError: The folder can't be used, or was begun with something else.
     """
-    settings = settings or TrainingSettings()
-    about = About(description, source, licence)
-    start = partial(new_learner, model, instruction_ids(model, hard_prompt), settings, start_from=start_from)
-    learner = start()  # Refuses what can't be trained before the data is read.
-    examples = make_examples(model, hard_prompt, rows, target, max_tokens=settings.max_tokens, source=source or "training data")
-    watched = checked_validation(model, hard_prompt, validation, target, settings)
-    check_fits(model, learner, [*examples, *watched])
-    identity = run_identity(model, hard_prompt, rows, validation, target=target, settings=settings, start_from=start_from)
-    folder = run_folder(output, identity, notes, resume=resume, overwrite=overwrite)
-    record = Records(
+    return learn(
         model,
-        hard_prompt.messages,
-        hard_prompt.inputs,
-        rows,
-        about,
-        method=settings.method,
+        RowMaterial.of(hard_prompt, rows, validation, target),
+        settings=settings,
         start_from=start_from,
-        target=target,
+        about=About(description, source, licence),
+        output=output,
+        resume=resume,
+        overwrite=overwrite,
+        notes=notes,
+        facts=facts,
         probes=probes,
-        more=facts or {},
+        keep=keep,
+        watcher=watcher or (_Steps(on_step) if on_step else None),
     )
-    run = Run(
+
+
+def train_on_chats(
+    model: FrozenModel,
+    instructions: str,
+    chats: Sequence[Chat],
+    validation: Sequence[Chat],
+    *,
+    settings: TrainingSettings | None = None,
+    start_from: SoftPrompt | None = None,
+    description: str = "",
+    source: str = "",
+    licence: str = "",
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    notes: Mapping[str, Any] | None = None,
+    probes: bool = True,
+    watcher: Watcher | None = None,
+) -> SoftPrompt:
+    """Train a soft prompt on whole chats: tool calls, answers of tools, answers in a format.
+
+    Each chat's last message is learned, as the model would write it; what stands before it is rendered as `ChatSoftPrompt`
+    renders it, tools and response format included.
+
+    Args:
+        model: The frozen model; only the soft prompt is learned.
+        instructions: The system text that the soft prompt starts as. It is in no chat: the chats' own system messages stay.
+        chats: What to learn.
+        validation: Chats to choose the best step on; with none, the last step is taken.
+        settings: As for `train`, as are all that follow.
+        start_from: Another soft prompt to start as.
+        description: What it does.
+        source: Where the chats came from.
+        licence: Their licence.
+        output: Folder of the run.
+        resume: Go on with the run in `output`.
+        overwrite: Replace what is in `output`.
+        notes: Kept with the run's settings.
+        probes: As for `train`.
+        watcher: Told how the run goes.
+
+    Raises:
+        TrainingDataError: A chat can't be used, or there are no instructions.
+        FrozenModelError: The model can't be trained on by this method.
+        InvalidSettingsError: The soft prompt to start from does not fit the settings.
+        RunFolderError: The folder can't be used, or was begun with something else.
+    """
+    if not instructions.strip():
+        raise TrainingDataError(_INSTRUCTIONS, None, "expected the system text that the soft prompt starts as, found none.")
+    return learn(
         model,
-        start,
-        Completions(model, examples),
-        watched,
-        settings,
-        record.finish,
-        folder,
-        watcher or (_Steps(on_step) if on_step else Nobody()),
+        ChatMaterial(instructions.strip(), chats, validation),
+        settings=settings,
+        start_from=start_from,
+        about=About(description, source, licence),
+        output=output,
+        resume=resume,
+        overwrite=overwrite,
+        notes=notes,
+        probes=probes,
+        watcher=watcher,
     )
+
+
+def learn(
+    model: FrozenModel,
+    material: Material,
+    *,
+    settings: TrainingSettings | None,
+    start_from: SoftPrompt | None,
+    about: About,
+    output: str | Path | None,
+    resume: bool,
+    overwrite: bool,
+    notes: Mapping[str, Any] | None,
+    probes: bool,
+    watcher: Watcher | None,
+    facts: Mapping[str, Fact] | None = None,
+    keep: Literal["best", "last"] = "best",
+) -> SoftPrompt:
+    """What `train` and `train_on_chats` share; arguments and errors as there."""
+    settings = settings or TrainingSettings()
+    start = partial(new_learner, model, material.start_ids(model), settings, start_from=start_from)
+    learner = start()  # Refuses what can't be trained before the data is read.
+    examples = material.examples(model, settings.max_tokens, about.source)
+    watched = material.watched(model, settings.max_tokens)
+    check_fits(model, learner, [*examples, *watched])
+    identity = run_identity(model, material, settings=settings, start_from=start_from)
+    folder = run_folder(output, identity, notes, resume=resume, overwrite=overwrite)
+    record = Records(model, material, about, method=settings.method, start_from=start_from, probes=probes, more=facts or {})
+    run = Run(model, start, Completions(model, examples), watched, settings, record.finish, folder, watcher or Nobody())
     try:
         made = run.execute()
         return made.best if keep == "best" else _last_of(made, model)
@@ -133,13 +210,6 @@ def _last_of(made: Made, model: FrozenModel) -> SoftPrompt:
         msg = f"After its last step the soft prompt's numbers overflow on {model.name}. Train with a lower learning rate."
         raise FrozenModelError(msg)
     return made.last
-
-
-def checked_validation(model: FrozenModel, hard_prompt: HardPrompt, rows: Rows, target: str, settings: TrainingSettings) -> list[Example]:
-    """Validation rows as examples; none are none."""
-    if not rows:
-        return []
-    return make_examples(model, hard_prompt, rows, target, max_tokens=settings.max_tokens, source="validation data")
 
 
 def run_folder(
@@ -160,25 +230,17 @@ def run_folder(
 
 
 def run_identity(
-    model: FrozenModel,
-    hard_prompt: HardPrompt,
-    rows: Rows,
-    validation: Rows,
-    *,
-    target: str,
-    settings: TrainingSettings,
-    start_from: SoftPrompt | None,
-    **more: Any,
+    model: FrozenModel, material: Material, *, settings: TrainingSettings, start_from: SoftPrompt | None, **more: Any
 ) -> dict[str, Any]:
     """What must be the same for a run to be gone on with."""
     return {
         "model": model.name,
         "fingerprint": model.fingerprint,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "hard_prompt": [message.model_dump() for message in hard_prompt.messages],
-        "target": target,
-        "data": digest_rows(rows),
-        "validation": digest_rows(validation),
+        "hard_prompt": [message.model_dump() for message in material.messages],
+        "target": material.target,
+        "data": material.digest(),
+        "validation": material.validation_digest(),
         "start_from": start_from.content_hash if start_from is not None else None,
         "settings": asdict(settings),
         "threads": torch.get_num_threads(),
@@ -198,4 +260,4 @@ class _Steps(Nobody):
         self._on_step(report)
 
 
-__all__ = ["run_folder", "run_identity", "train"]
+__all__ = ["run_folder", "run_identity", "train", "train_on_chats"]

@@ -1,0 +1,203 @@
+"""Chats to learn from: messages whose last one is the answer, with the tools and the response format it was given under."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+from langchain_softprompt.chats import PlainMessage, ToolUse, format_words, with_words
+from langchain_softprompt.data.examples import Example, check_length, completed, ending_model
+from langchain_softprompt.data.rows import read_objects
+from langchain_softprompt.errors import InvalidSettingsError, TrainingDataError
+from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.tool_calls import ToolCall, find_format
+
+_ROLES = ("system", "user", "assistant", "tool")
+_FIELDS = ("messages", "tools", "response_format")
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One chat, in the shape that OpenAI's fine-tuning files and transformers' chat templates share.
+
+    Attributes:
+        messages: ``{"role": "system" | "user" | "assistant" | "tool", "content": text}``, the last one by the assistant; an
+            assistant's message may have ``tool_calls``, a tool's has ``tool_call_id``.
+        tools: The tools that are offered, ``{"type": "function", "function": {...}}``.
+        response_format: What the answer is held to, as for `ChatSoftPrompt`; its words are said to the model.
+    """
+
+    messages: tuple[PlainMessage, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    response_format: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], source: str = "chats", line: int | None = None) -> Self:
+        """From one object of a file.
+
+        Args:
+            row: The object; other fields than the three are left out.
+            source: Where it came from, for error messages.
+            line: Its line there.
+
+        Raises:
+            TrainingDataError: It is no chat that ends with an answer; the error says what of it is wrong.
+        """
+        found = _Checked(source, line)
+        messages = row.get("messages")
+        if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+            found.refuse(f"expected messages, a list of at least two, found {_shown(messages)}")
+        plain = tuple(found.message(message, number) for number, message in enumerate(messages, start=1))
+        if plain[-1]["role"] != "assistant" or len(plain) < 2:
+            found.refuse("the last message must be the assistant's answer, after at least one other message")
+        tools = row.get("tools") or ()
+        if not isinstance(tools, Sequence) or isinstance(tools, str):
+            found.refuse(f"tools: expected a list, found {_shown(tools)}")
+        response_format = row.get("response_format")
+        if response_format is not None and not isinstance(response_format, Mapping):
+            found.refuse(f"response_format: expected an object, found {_shown(response_format)}")
+        chat = cls(plain, tuple(tools), response_format)
+        try:
+            chat.check()
+        except InvalidSettingsError as error:
+            found.refuse(str(error).rstrip("."))
+        except (KeyError, TypeError):
+            found.refuse("response_format: expected OpenAI's shape, {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}")
+        return chat
+
+    def check(self) -> None:
+        """Refuse tools or a response format of an unknown shape."""
+        _ = self.use, self.told
+
+    @cached_property
+    def use(self) -> ToolUse:
+        """The tools that are offered."""
+        return ToolUse.of([dict(tool) if isinstance(tool, Mapping) else {"tool": tool} for tool in self.tools])
+
+    @cached_property
+    def told(self) -> list[PlainMessage]:
+        """All messages, the response format in words among them."""
+        return with_words(self.messages, format_words(self.response_format))
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of a file that this is read from."""
+        written: dict[str, Any] = {"messages": list(self.messages)}
+        if self.tools:
+            written["tools"] = list(self.tools)
+        if self.response_format is not None:
+            written["response_format"] = self.response_format
+        return written
+
+
+def read_chats(file: str | Path) -> list[Chat]:
+    """Read chats; every line is checked before any model is loaded.
+
+    Args:
+        file: As for `read_rows`, of rows with the fields ``messages`` and, optionally, ``tools`` and ``response_format``.
+
+    Raises:
+        TrainingDataError: The file can't be read, or a line is wrong; the error names it.
+        MissingExtraError: The library ``datasets`` is needed and not installed.
+    """
+    chats = [Chat.of(_loaded(row), str(file), line) for line, row in read_objects(file)]
+    if not chats:
+        raise TrainingDataError(str(file), None, "holds no chats.")
+    return chats
+
+
+def chat_examples(model: FrozenModel, chats: Sequence[Chat], *, max_tokens: int, source: str) -> list[Example]:
+    """Render chats exactly as `ChatSoftPrompt` renders the same messages, tools and response format when it serves them.
+
+    Raises:
+        TrainingDataError: There are no chats, or one is longer than `max_tokens`.
+        FrozenModelError: The model has no end-of-sequence token to learn.
+        ChatTemplateError: The model's chat template refuses the messages.
+    """
+    if not chats:
+        raise TrainingDataError(source, None, "holds no chats.")
+    ending_model(model)
+    examples = []
+    for number, chat in enumerate(chats, start=1):
+        example = _example(model, chat)
+        check_length(example, number, max_tokens, source)
+        examples.append(example)
+    return examples
+
+
+def _example(model: FrozenModel, chat: Chat) -> Example:
+    last = chat.told[-1]
+    written = last["content"]
+    if last.get("tool_calls"):
+        tool_format = find_format(None, getattr(model.tokenizer, "chat_template", None))
+        calls = [ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in last["tool_calls"]]
+        written = "\n".join(filter(None, (written, tool_format.write(calls))))
+    return completed(model, chat.told[:-1], last, written, use=chat.use)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """One line, while it is checked."""
+
+    source: str
+    line: int | None
+
+    def refuse(self, problem: str) -> NoReturn:
+        raise TrainingDataError(self.source, self.line, f"{problem}.")
+
+    def message(self, message: Any, number: int) -> PlainMessage:
+        where = f"message {number}"
+        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+            self.refuse(f"{where}: expected an object with a role, one of {', '.join(_ROLES)}, found {_shown(message)}")
+        calls = message.get("tool_calls") or ()
+        content = message.get("content")
+        content = "" if content is None and calls else content
+        if not isinstance(content, str) or not (content.strip() or calls):
+            self.refuse(f"{where}: content: expected text that is not empty, found {_shown(content)}")
+        plain: PlainMessage = {"role": message["role"], "content": content}
+        for name in ("name", "tool_call_id"):
+            if message.get(name) is not None:
+                plain[name] = str(message[name])
+        if calls:
+            if message["role"] != "assistant" or not isinstance(calls, Sequence):
+                self.refuse(f"{where}: tool_calls: only the assistant's messages have them, as a list")
+            plain["tool_calls"] = [self.call(call, f"{where}, call {at}") for at, call in enumerate(calls, start=1)]
+        return plain
+
+    def call(self, call: Any, where: str) -> dict[str, Any]:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            self.refuse(f"{where}: expected {{'function': {{'name': ..., 'arguments': ...}}}}, found {_shown(call)}")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except ValueError as error:
+                self.refuse(f"{where}: arguments: not valid JSON: {error}")
+        if not isinstance(arguments, Mapping):
+            self.refuse(f"{where}: arguments: expected an object, or one written as JSON, found {_shown(arguments)}")
+        identifier = call.get("id") or where.replace(" ", "")
+        return {"type": "function", "id": str(identifier), "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _loaded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A table's columns hold nested objects with a null for every key that another row has, or as JSON text."""
+    read = {name: row.get(name) for name in _FIELDS}
+    for name, value in read.items():
+        if isinstance(value, str) and value[:1] in "[{":
+            try:
+                read[name] = json.loads(value)
+            except ValueError:
+                continue
+    return read
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+__all__ = ["Chat", "chat_examples", "read_chats"]
