@@ -58,7 +58,7 @@ def _with(random: Random, tool: MadeUpTool, others: int) -> list[Row]:
 def _one_call(random: Random, tools: Sequence[MadeUpTool] = WITH_ARGUMENTS) -> Row:
     tool = random.choice(tools)
     text, arguments = tool.asked(random)
-    offered = _with(random, tool, random.choice((0, 0, 0, 1, 2)))
+    offered = _with(random, tool, random.choice((0, 0, 0, 1)))
     return {"messages": [*_opened(random, text), _calls(_call(tool.name, arguments))], "tools": offered}
 
 
@@ -99,7 +99,7 @@ def _again(random: Random) -> Row:
 
 def _no_call(random: Random) -> Row:
     text, words = random.choice(_SMALL_TALK)
-    offered = [tool.offered(random) for tool in random.sample(TOOLS, random.choice((0, 1, 1, 2)))]
+    offered = [tool.offered(random) for tool in random.sample(TOOLS, random.choice((0, 1, 1)))]
     return {"messages": [*_opened(random, text), {"role": "assistant", "content": words}], **({"tools": offered} if offered else {})}
 
 
@@ -107,7 +107,8 @@ def _formatted(random: Random) -> Row:
     schema, text, value = random.choice(FORMATS)(random)
     named = {"name": schema["title"], "schema": schema}
     answer = {"role": "assistant", "content": json.dumps(value, ensure_ascii=False)}
-    return {"messages": [*_opened(random, text), answer], "response_format": {"type": "json_schema", "json_schema": named}}
+    shown = {"show_schema": True} if random.random() < 0.5 else {}
+    return {"messages": [*_opened(random, text), answer], "response_format": {"type": "json_schema", "json_schema": named}, **shown}
 
 
 def _any_json(random: Random) -> Row:

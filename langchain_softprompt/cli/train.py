@@ -150,7 +150,7 @@ def _on_chats(asked: dict[str, Any], settings: TrainingSettings, output: Path, *
 
     for name in ("folds", "input_field"):
         if asked[name]:
-            msg = f"{name}: goes with --target, which names the field of the rows to answer with. Give it, or leave --{_OPTIONS[name]} out."
+            msg = f"{_OPTIONS[name]}: goes with --target, the field of the rows to answer with. Give it, or leave --{_OPTIONS[name]} out."
             raise InvalidSettingsError(msg)
     instructions = read_text(asked["template"])
     chats = training.read_chats(asked["data"])

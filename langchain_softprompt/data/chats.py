@@ -17,7 +17,7 @@ from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.tool_calls import ToolCall, find_format
 
 _ROLES = ("system", "user", "assistant", "tool")
-_FIELDS = ("messages", "tools", "response_format")
+_FIELDS = ("messages", "tools", "response_format", "show_schema")
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,21 @@ class Chat:
         messages: ``{"role": "system" | "user" | "assistant" | "tool", "content": text}``, the last one by the assistant; an
             assistant's message may have ``tool_calls``, a tool's has ``tool_call_id``.
         tools: The tools that are offered, ``{"type": "function", "function": {...}}``.
-        response_format: What the answer is held to, as for `ChatSoftPrompt`; its words are said to the model.
+        response_format: What the answer is held to, as for `ChatSoftPrompt`.
+        show_schema: Whether it is told to the model in words, as for `ChatSoftPrompt`.
     """
 
     messages: tuple[PlainMessage, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
+    show_schema: bool = False
 
     @classmethod
     def of(cls, row: Mapping[str, Any], source: str = "chats", line: int | None = None) -> Self:
         """From one object of a file.
 
         Args:
-            row: The object; other fields than the three are left out.
+            row: The object; other fields than those of this class are left out.
             source: Where it came from, for error messages.
             line: Its line there.
 
@@ -60,18 +62,17 @@ class Chat:
         response_format = row.get("response_format")
         if response_format is not None and not isinstance(response_format, Mapping):
             found.refuse(f"response_format: expected an object, found {_shown(response_format)}")
-        chat = cls(plain, tuple(tools), response_format)
+        show_schema = row.get("show_schema") or False
+        if not isinstance(show_schema, bool):
+            found.refuse(f"show_schema: expected true or false, found {_shown(show_schema)}")
+        chat = cls(plain, tuple(tools), response_format, show_schema)
         try:
-            chat.check()
+            _ = chat.use, format_words(response_format)
         except InvalidSettingsError as error:
             found.refuse(str(error).rstrip("."))
         except (KeyError, TypeError):
             found.refuse("response_format: expected OpenAI's shape, {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}")
         return chat
-
-    def check(self) -> None:
-        """Refuse tools or a response format of an unknown shape."""
-        _ = self.use, self.told
 
     @cached_property
     def use(self) -> ToolUse:
@@ -80,8 +81,8 @@ class Chat:
 
     @cached_property
     def told(self) -> list[PlainMessage]:
-        """All messages, the response format in words among them."""
-        return with_words(self.messages, format_words(self.response_format))
+        """All messages, with the response format in words if it is shown."""
+        return with_words(self.messages, format_words(self.response_format) if self.show_schema else None)
 
     def to_json(self) -> dict[str, Any]:
         """The object of a file that this is read from."""
@@ -90,6 +91,8 @@ class Chat:
             written["tools"] = list(self.tools)
         if self.response_format is not None:
             written["response_format"] = self.response_format
+        if self.show_schema:
+            written["show_schema"] = True
         return written
 
 
@@ -97,7 +100,7 @@ def read_chats(file: str | Path) -> list[Chat]:
     """Read chats; every line is checked before any model is loaded.
 
     Args:
-        file: As for `read_rows`, of rows with the fields ``messages`` and, optionally, ``tools`` and ``response_format``.
+        file: As for `read_rows`, of rows with the fields ``messages`` and, optionally, ``tools``, ``response_format`` and ``show_schema``.
 
     Raises:
         TrainingDataError: The file can't be read, or a line is wrong; the error names it.
