@@ -62,7 +62,8 @@ def shipped(name: str) -> Path:
 
     Args:
         name: ``"clean"`` (a disfluent question becomes the question that was meant), ``"route"`` (a bank customer's
-            question becomes one of 77 intents) or ``"mood"`` (a text becomes ``positive`` or ``negative``).
+            question becomes one of 77 intents), ``"mood"`` (a text becomes ``positive`` or ``negative``) or ``"tools"``
+            (calls tools, tells what they answered, and keeps the texts of JSON short).
 
     Raises:
         SoftPromptNotFoundError: There is none of that name.
