@@ -34,18 +34,16 @@ class SoftPromptLLM(Batching, BaseLLM):
     Text goes in as it is, without a chat template, and what the model continues it with comes out. Fields, soft-prompt
     choices, errors and the engine are those of `ChatSoftPrompt`; the two share one frozen model where they name the same.
 
-    Instantiate:
-        ```python
-        from langchain_softprompt.llms import SoftPromptLLM
+    Instantiate::
+
+        from langchain_softprompt import SoftPromptLLM
 
         llm = SoftPromptLLM(model="HuggingFaceTB/SmolLM2-135M", soft_prompt="acme/french", max_tokens=32)
-        ```
 
-    Choose the soft prompt:
-        ```python
+    Choose the soft prompt::
+
         llm.with_soft_prompt("acme/german")  # a model of its own that shares the engine
         llm.invoke("The sea is", soft_prompt=None)  # for one call; None is the bare model
-        ```
 
     Metadata:
         The ``generation_info`` of each generation holds what `ChatSoftPrompt` puts into ``response_metadata``, and

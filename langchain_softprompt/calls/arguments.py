@@ -32,11 +32,20 @@ _OWN = {
 # What LangChain itself sends along with a call.
 _FROM_LANGCHAIN = {"tools", "tool_choice", "response_format", "ls_structured_output_format", "structured_output_format", "stream"}
 
-# What others call a soft prompt, too far from our word for a spelling comparison.
-_OTHER_WORDS = dict.fromkeys(
-    ("adapter", "adaptor", "adapter_id", "adapter_name", "adapters", "lora", "lora_request", "peft", "peft_model", "prompt_adapter"),
-    "soft_prompt",
-) | {"max_length": "max_tokens", "stop_sequences": "stop", "stop_strings": "stop", "random_seed": "seed", "request_timeout": "timeout"}
+# What others call it, too far from our word for a spelling comparison, or nearest to a wrong one; "" where we have no word for it.
+_OTHER_WORDS = (
+    dict.fromkeys(
+        ("adapter", "adaptor", "adapter_id", "adapter_name", "adapters", "lora", "lora_request", "peft", "peft_model", "prompt_adapter"),
+        "soft_prompt",
+    )
+    | {"max_length": "max_tokens", "stop_sequences": "stop", "stop_strings": "stop", "random_seed": "seed", "request_timeout": "timeout"}
+    | {
+        "num_predict": "max_tokens",
+        "format": "response_format",
+        "model_kwargs": "",
+        "skip_prompt": "",
+    }
+)
 
 
 def check_known(given: Iterable[str], known: Collection[str], place: str) -> None:
@@ -47,7 +56,9 @@ def check_known(given: Iterable[str], known: Collection[str], place: str) -> Non
     """
     for name in given:
         if name not in known:
-            near = _OTHER_WORDS.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)), None)
+            word = name.lower()
+            close = [_OTHER_WORDS[word]] if word in _OTHER_WORDS else difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+            near = next((known_name for known_name in close if known_name in known), None)
             hint = f"Did you mean {near!r}?" if near else f"Known are: {', '.join(sorted(known))}."
             msg = f"{place} does not know the argument {name!r}. {hint}"
             raise UnknownArgumentError(msg)

@@ -42,7 +42,7 @@ class Configured(BaseModel):
     """The fields of `ChatSoftPrompt` and `SoftPromptLLM`, beside those that LangChain gives every model."""
 
     model: str | Path
-    """The frozen model: ``"embedded"``, a folder, a ``.gguf`` file or a Hub id. Also taken as ``model_name``."""
+    """The frozen model, as ``"embedded"``, a folder, a ``.gguf`` file or a Hub id. Also taken as ``model_name``."""
 
     revision: str | None = None
     """Branch, tag or commit of a Hub model; a commit is the safe choice."""
@@ -51,16 +51,16 @@ class Configured(BaseModel):
     """Name of a GGUF file inside the model's folder or repository."""
 
     dtype: str = "auto"
-    """Type of the weights in memory: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
+    """Type of the weights in memory, one of ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
 
     device: str = "auto"
-    """Where the weights go: ``"auto"`` or a torch device."""
+    """Where the weights go, ``"auto"`` or a torch device."""
 
     quantization: str | None = None
-    """``"int8"`` computes in eight bits on the CPU: several times quicker, with slightly different answers."""
+    """``"int8"`` computes in eight bits on the CPU, several times quicker and with slightly different answers."""
 
     soft_prompt: SoftPromptChoice = None
-    """The soft prompt: ``"org/name@revision#subfolder"`` on the Hub, a folder, or a loaded `SoftPrompt`.
+    """The soft prompt, as ``"org/name@revision#subfolder"`` on the Hub, a folder, or a loaded `SoftPrompt`.
 
     ``None`` is the bare frozen model. Text that reads as a Hub name (``"runs/mood"``) means the local folder of that
     path where that folder holds an ``adapter_config.json``, as in transformers. It is loaded at the first call. A Hub
@@ -107,13 +107,13 @@ class Configured(BaseModel):
     """Most seconds for one answer, loading not counted; then the request is cancelled and `RequestTimeoutError` raised."""
 
     engine: SkipValidation[_Engine] = Field(default=None, exclude=True, repr=False)
-    """An engine to use in place of the process-wide one of `model`: to share one, or a fake one in tests."""
+    """An engine to use in place of the process-wide one of `model`, to share one, or a fake one in tests."""
 
     engine_limits: SkipValidation[EngineLimits | None] = Field(default=None, repr=False)
     """How much the process-wide engine may hold; has no effect with `engine`."""
 
     streaming: bool | None = None
-    """LangChain's own switch: True makes `invoke` stream inside, False makes `stream` answer in one chunk."""
+    """LangChain's own switch. True makes `invoke` stream inside, False makes `stream` answer in one chunk."""
 
     max_retries: int | None = None
     """Accepted for LangChain's sake; has no effect, as nothing on this machine gets better by trying again."""
@@ -164,7 +164,7 @@ class Configured(BaseModel):
         """The same model with another soft prompt, or with none.
 
         Returns:
-            A real model of its own that shares this one's engine: no weights are loaded again.
+            A real model of its own. It shares this one's engine, so no weights are loaded again.
         """
         return self.model_copy(update={"soft_prompt": soft_prompt})
 

@@ -35,43 +35,39 @@ class ChatSoftPrompt(Batching, EnteredChat):
     once for the whole process, and shared by every `ChatSoftPrompt` that names it; requests with different soft prompts
     are decoded together.
 
-    Instantiate:
-        ```python
+    Instantiate::
+
         from langchain_softprompt import ChatSoftPrompt
 
         llm = ChatSoftPrompt(model="embedded", soft_prompt="acme/clean-question@v2", max_tokens=64)
-        ```
 
-    Choose the soft prompt:
-        ```python
+    Choose the soft prompt::
+
         route = llm.with_soft_prompt("acme/bank-router")  # a real chat model that shares the engine
         llm.invoke("Hello", soft_prompt="./my-prompt")  # for one call
         llm.invoke("Hello", soft_prompt=None)  # the bare frozen model
         llm.configurable_fields(soft_prompt=ConfigurableField(id="soft_prompt"))  # by the caller's config
-        ```
 
-        A prompt template can carry its soft prompt, as a content block in its first message:
-        ``{"type": "soft_prompt", "soft_prompt": "acme/clean-question"}``. What a call says wins over what the messages
-        say, and that over what the model says. A misspelt argument is an error, at construction and per call.
+    A prompt template can carry its soft prompt, as a content block in its first message:
+    ``{"type": "soft_prompt", "soft_prompt": "acme/clean-question"}``. What a call says wins over what the messages say, and
+    that over what the model says. A misspelt argument is an error, at construction and per call.
 
-    Invoke, stream, async:
-        ```python
+    Invoke, stream, async::
+
         llm.invoke([("system", "Be brief."), ("human", "What is a soft prompt?")])
         for chunk in llm.stream("What is a soft prompt?"):
             print(chunk.text, end="")
         await llm.ainvoke("What is a soft prompt?")
-        ```
 
-        Leaving a stream early, or cancelling the task, frees the request's row in the engine.
+    Leaving a stream early, or cancelling the task, frees the request's row in the engine.
 
-    Structured output:
-        ```python
+    Tools and structured output::
+
+        llm.bind_tools([search]).invoke("Where is my card?").tool_calls
         llm.with_structured_output(Ticket).invoke("My card was charged twice.")  # a Pydantic class, or any other schema
         llm.invoke("Hello", response_format={"type": "json_object"})
-        ```
 
-        Answers are held to the schema token by token (extra ``structured``). The prompt stays as it is, unless you say
-        ``show_schema=True``.
+    Calls that have to be made, and structured answers, are held to their schemas token by token (extra ``structured``).
 
     Token usage:
         ``usage_metadata["input_tokens"]`` counts the text's tokens and the virtual tokens of the soft prompt, as both
@@ -79,9 +75,9 @@ class ChatSoftPrompt(Batching, EnteredChat):
         not read, as the engine had them. The token that ends an answer is not counted.
 
     Response metadata:
-        ``model_name``, ``model_provider``, ``finish_reason`` (``"stop"``, ``"length"`` or ``"stop_sequence"``), and
-        ``soft_prompt``, ``soft_prompt_revision``, ``soft_prompt_hash``, ``soft_prompt_type``, ``num_virtual_tokens`` of
-        the soft prompt that answered. ``soft_prompt`` is ``None`` when the bare model did.
+        ``model_name``, ``model_provider``, ``finish_reason`` (``"stop"``, ``"length"``, ``"stop_sequence"`` or
+        ``"tool_calls"``), and ``soft_prompt``, ``soft_prompt_revision``, ``soft_prompt_hash``, ``soft_prompt_type``,
+        ``num_virtual_tokens`` of the soft prompt that answered. ``soft_prompt`` is ``None`` when the bare model did.
 
     Errors:
         This package's own, which are LangChain's too where one fits: `ContextLengthError` is also a

@@ -27,7 +27,7 @@ class NamedChat(Named, BaseChatModel):
     """What a `ChatSoftPrompt` says of itself."""
 
     tool_format: SkipValidation[str | ToolFormat | None] = Field(default=None, repr=False)
-    """How the model writes tool calls: a name among `tool_calls.KNOWN_FORMATS`, or a format of your own. ``None``: by its template."""
+    """How the model writes tool calls, as a name among `tool_calls.KNOWN_FORMATS` or a format of yours; ``None`` goes by its template."""
 
     chat_template: str | None = Field(default=None, repr=False)
     """How messages become a prompt, as a Jinja template in transformers' form; ``None`` takes the model's own."""

@@ -25,6 +25,8 @@ MISSPELT = [
     ("temprature", "temperature"),
     ("max_token", "max_tokens"),
     ("stop_sequences", "stop"),
+    ("num_predict", "max_tokens"),
+    ("repeat_penalty", "repetition_penalty"),
 ]
 
 
@@ -57,6 +59,18 @@ async def test_misspelt_argument_raises_in_async_calls() -> None:
 def test_argument_like_no_other_lists_the_known_ones() -> None:
     with pytest.raises(UnknownArgumentError, match=r"Known are: .*soft_prompt"):
         ChatSoftPrompt(model="embedded", zzz=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("word", ["format", "skip_prompt", "model_kwargs"])
+def test_argument_of_another_chat_model_is_not_taken_for_one_that_only_looks_like_it(word: str) -> None:
+    with pytest.raises(UnknownArgumentError, match="Known are: ") as caught:
+        ChatSoftPrompt(model="embedded", **{word: "x"})
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_format_of_a_call_is_its_response_format() -> None:
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'response_format'"):
+        _fake().invoke(QUESTION, format="json")
 
 
 def test_frozen_model_is_not_chosen_per_call() -> None:
