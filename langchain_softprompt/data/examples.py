@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.data.hard_prompt import HardPrompt, fill
+from langchain_softprompt.data.rows import ReadRow
 from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 
@@ -42,6 +43,7 @@ def make_examples(
     """
     if not rows:
         raise TrainingDataError(source, None, "holds no rows.")
+    prompt.check_target(target)
     if not model.eos_token_ids:
         msg = f"{model.name} names no end-of-sequence token, so an answer could not learn to end. Set it in its generation config."
         raise FrozenModelError(msg)
@@ -50,9 +52,10 @@ def make_examples(
         _check_row(row, [*prompt.fields, target], number, source)
         example = example_of(model, fill(prompt.inputs, row), row[target])
         if len(example) > max_tokens:
-            raise TrainingDataError(
-                source, None, f"row {number} takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
-            )
+            problem = f"takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
+            if isinstance(row, ReadRow):  # Its number here is not the one in its file where rows were set aside.
+                raise TrainingDataError(row.file, row.line, problem)
+            raise TrainingDataError(source, None, f"row {number} {problem}")
         examples.append(example)
     return examples
 
