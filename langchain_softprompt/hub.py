@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from langchain_softprompt.errors import InvalidReferenceError, ModelUnavailableError, SoftPromptNotFoundError
@@ -56,10 +57,19 @@ def _best_of_run(folder: Path) -> Path:
     if _is_file(folder / "settings.json") and _is_file(folder / "log.jsonl"):
         msg = (
             f"{folder} is the folder of a training run that is not done, so there is no soft prompt to use in it yet. Wait for it, or go "
-            f"on with it: langchain-softprompt train --resume --output {folder}"
+            f"on with it: langchain-softprompt {_command_of(folder)} --resume --output {folder}"
         )
         raise SoftPromptNotFoundError(msg)
     return folder
+
+
+def _command_of(run: Path) -> str:
+    """The command that a run was begun by: it is in the run's notes."""
+    try:
+        named = json.loads((run / "settings.json").read_text("utf-8"))["notes"]["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "train"
+    return "distill" if named == "distill" else "train"
 
 
 def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None) -> tuple[Path, str]:

@@ -31,7 +31,9 @@ _OUTPUT = "Output"
 
 
 def check(
-    soft_prompts: Annotated[list[str], typer.Argument(help="Soft prompts, folders or Hub ids.", show_default=False)],
+    soft_prompts: Annotated[
+        list[str], typer.Argument(help="Soft prompts, folders or Hub ids.", metavar="SOFT_PROMPT...", show_default=False)
+    ],
     model: Annotated[
         str, typer.Option(help="Frozen model: 'embedded', a folder, a .gguf file or a Hub id.", rich_help_panel=_MODEL)
     ] = "embedded",

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_softprompt.cli.output import progress_bar, say, show_json
-from langchain_softprompt.cli.resuming import absolute, asked_for, recorded, stopped
+from langchain_softprompt.cli.resuming import INTERRUPTED, absolute, asked_for, is_done, recorded, stopped, usage_error
 from langchain_softprompt.cli.sources import load_soft_prompt
-from langchain_softprompt.cli.training_output import Screen
-from langchain_softprompt.errors import InvalidSettingsError
+from langchain_softprompt.cli.training_output import Screen, tell_stopped
 
 if TYPE_CHECKING:
     from langchain_softprompt.training import Distillation
@@ -26,10 +25,12 @@ def distill(
     context: typer.Context,
     output: Annotated[Path, typer.Option(help="Folder of the run; the soft prompt to use is in it, in best/.", rich_help_panel=_DATA)],
     template: Annotated[
-        Path | None, typer.Option(help="The long hard prompt, .json: instructions, examples, then {fields}.", rich_help_panel=_DATA)
+        Path | None,
+        typer.Option(help="The long hard prompt, .json: instructions, examples, {fields}; or a text file.", rich_help_panel=_DATA),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Texts, .jsonl or .csv; answers are not needed.", rich_help_panel=_DATA)] = None,
-    self_made: Annotated[int, typer.Option(help="So many texts that the model makes up itself.", rich_help_panel=_DATA)] = 0,
+    input_field: Annotated[str | None, typer.Option("--input", help="Field to read, for a text template.", rich_help_panel=_DATA)] = None,
+    self_made: Annotated[int, typer.Option(help="So many texts that the model makes up itself.", min=0, rich_help_panel=_DATA)] = 0,
     model: Annotated[
         str, typer.Option(help="Frozen model: 'embedded', a folder, a .gguf file or a Hub id.", rich_help_panel=_DATA)
     ] = "embedded",
@@ -66,19 +67,22 @@ def distill(
         scored = {name: asked[name] for name in _SCORING if asked[name] is not None}
         asked = {**recorded(context, output, ("template", "self_made"), may=_SCORING), **scored}
     elif template is None or (data is None) == (self_made == 0):
-        msg = "A new run needs --template, and either --data or --self-made; an old one goes on with --resume."
-        raise InvalidSettingsError(msg)
+        raise usage_error(context, "A new run needs --template, and either --data or --self-made; an old one goes on with --resume.")
     if (asked["test"] is None) != (asked["target"] is None):
-        msg = "--test and --target belong together: rows with answers, and the field that holds them."
-        raise InvalidSettingsError(msg)
+        raise usage_error(context, "--test and --target belong together: rows with answers, and the field that holds them.")
     try:
         made = _distill(asked, output, resume=resume, overwrite=overwrite)
     except KeyboardInterrupt:
         raise stopped(context, output) from None
+    finished = is_done(output)
     if json:
-        show_json({"output": str(output), "soft_prompt": str(output / "best"), **made.to_json()})
+        show_json({"output": str(output), "soft_prompt": str(output / "best"), "finished": finished, **made.to_json()})
     else:
+        if not finished:
+            tell_stopped("distill", output, made.soft_prompt)
         _tell(output, made)
+    if not finished:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool) -> Distillation:
@@ -103,7 +107,7 @@ def _distill(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bo
         asked["threads"] = torch.get_num_threads()
         for name in ("template", "data", "test"):
             asked[name] = absolute(asked[name])
-    prompt = training.HardPrompt.from_file(asked["template"])
+    prompt = training.HardPrompt.from_file(asked["template"], input_field=asked.get("input_field"))
     rows = training.read_rows(asked["data"], prompt.fields) if asked["data"] else []
     tested = training.read_rows(asked["test"], [*prompt.fields, asked["target"]]) if asked["test"] else []
     if not resume:

@@ -34,6 +34,9 @@ def read_limits(asked: Sequence[str]) -> dict[str, float]:
 def make_folders(files: Mapping[str, Path | None]) -> None:
     """Make the folders that files will be written to."""
     for name, file in files.items():
+        if file is not None and file.is_dir():
+            msg = f"{name}: {file} can't be written: it is a folder. Name a file in it."
+            raise EvaluationError(msg)
         try:
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from langchain_softprompt.errors import EvaluationError
 
 if TYPE_CHECKING:
     from langchain_softprompt.evaluation import Arm, Evaluation
+
+_WIDEST = 20  # the arms' column, in letters
 
 
 def below_limits(evaluation: Evaluation, limits: Mapping[str, float]) -> list[str]:
@@ -95,11 +97,12 @@ def show_evaluation(evaluation: Evaluation, below: Sequence[str], *, report: Pat
 def _table(evaluation: Evaluation) -> Table:
     from langchain_softprompt.evaluation.words import spell, spell_answers, spell_interval
 
-    table = Table(title=f"{evaluation.rows} {'row' if evaluation.rows == 1 else 'rows'}, 95 % confidence intervals", title_justify="left")
-    table.add_column("arm", overflow="fold")
+    title = f"{evaluation.rows} {'row' if evaluation.rows == 1 else 'rows'}, 95 % confidence intervals"
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)  # four metrics fit 80 columns
+    table.add_column("arm", overflow="fold", width=_wide(arm.name for arm in evaluation.arms))
     for metric in evaluation.metrics:
         table.add_column(f"{metric.name}\n{spell_answers(metric.answers)}", justify="right", overflow="fold")
-    table.add_column("tokens read", justify="right")
+    table.add_column("tokens\nread", justify="right")
     for arm in evaluation.arms:
         cells = []
         for metric in evaluation.metrics:
@@ -107,6 +110,11 @@ def _table(evaluation: Evaluation) -> Table:
             cells.append(f"{spell(score.value, metric.scale)}\n{spell_interval(score.interval, metric.scale)}")
         table.add_row(escape(arm.name), *cells, f"{arm.read_tokens:.0f}")
     return table
+
+
+def _wide(names: Iterable[str]) -> int:
+    """So wide that no word of usual names is broken; a row has two lines, so a name may take two as well."""
+    return min(max(len(word) for name in names for word in name.split()), _WIDEST)
 
 
 def _findings(evaluation: Evaluation) -> Iterator[str]:

@@ -13,6 +13,7 @@ from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
 
 _COMMAND = "command"
 INTERRUPTED = 130
+USAGE = 2
 
 
 def asked_for(context: typer.Context) -> dict[str, Any]:
@@ -55,6 +56,24 @@ def recorded(context: typer.Context, output: Path, needed: Collection[str], *, m
     return notes
 
 
+def is_done(output: Path) -> bool:
+    """Whether the run in a folder is at its end."""
+    from langchain_softprompt.training import RunFolder
+
+    folder = RunFolder.open(output)
+    try:
+        state = folder.state()
+    finally:
+        folder.close()
+    return state is None or bool(state.finished)
+
+
+def usage_error(context: typer.Context, problem: str) -> typer.Exit:
+    """What a command line that is wrong leads to: what is wrong with it, as typer tells it, and exit code 2."""
+    say(f"{context.get_usage()}\nError: {problem}")
+    return typer.Exit(USAGE)
+
+
 def stopped(context: typer.Context, output: Path) -> typer.Exit:
     """What Ctrl-C before the first step leads to: how to go on, and the exit code that shells know it by."""
     say(f"Stopped. Go on with it: langchain-softprompt {context.info_name} --resume --output {output}")
@@ -66,4 +85,4 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).resolve()) if name is not None and Path(name).exists() else name
 
 
-__all__ = ["INTERRUPTED", "absolute", "asked_for", "recorded", "stopped"]
+__all__ = ["INTERRUPTED", "absolute", "asked_for", "is_done", "recorded", "stopped", "usage_error"]

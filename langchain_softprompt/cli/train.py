@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_softprompt.cli.output import people
-from langchain_softprompt.cli.resuming import INTERRUPTED, absolute, asked_for, recorded, stopped
+from langchain_softprompt.cli.resuming import INTERRUPTED, absolute, asked_for, is_done, recorded, stopped, usage_error
 from langchain_softprompt.cli.sources import load_soft_prompt
 from langchain_softprompt.cli.training_output import Screen, tell_folds, tell_result
 from langchain_softprompt.errors import InvalidSettingsError
@@ -93,8 +93,8 @@ def train(
         asked = asked_for(context)
         for name in _NEEDED:
             if asked[name] is None:
-                msg = f"--{name} is missing. A new run needs --template and --data, and rows --target; an old one goes on with --resume."
-                raise InvalidSettingsError(msg)
+                problem = f"--{name} is missing. A new run needs --template and --data, rows --target, too; an old one --resume."
+                raise usage_error(context, problem)
     try:
         soft_prompt, interrupted = _train(asked, output, resume=resume, overwrite=overwrite)
     except KeyboardInterrupt:
@@ -137,10 +137,7 @@ def _train(asked: dict[str, Any], output: Path, *, resume: bool, overwrite: bool
     learn = _on_chats if asked["target"] is None else _on_rows
     made = learn(asked, settings, output, resume=resume, overwrite=overwrite)
     shutil.rmtree(output / _FOLDS, ignore_errors=True)
-    folder = training.RunFolder.open(output)
-    state = folder.state()
-    folder.close()
-    return made, state is not None and not state.finished
+    return made, not is_done(output)
 
 
 def _on_chats(asked: dict[str, Any], settings: TrainingSettings, output: Path, *, resume: bool, overwrite: bool) -> SoftPrompt:
@@ -174,6 +171,7 @@ def _on_rows(asked: dict[str, Any], settings: TrainingSettings, output: Path, *,
 
     target = asked["target"]
     prompt = training.HardPrompt.from_file(asked["template"], input_field=asked["input_field"])
+    prompt.check_target(target)
     fields = [*prompt.fields, target]
     rows = training.read_rows(asked["data"], fields)
     if asked["folds"] and asked["validation"]:
@@ -184,6 +182,9 @@ def _on_rows(asked: dict[str, Any], settings: TrainingSettings, output: Path, *,
     count = asked["folds"] if asked["folds"] is not None else (5 if few else 0)
     if count == 1 or count < 0:
         msg = f"folds: expected 2 or more, or 0 for none, found {count}."
+        raise InvalidSettingsError(msg)
+    if count > len(rows):
+        msg = f"folds: expected a number from 2 to the {len(rows)} rows there are, found {count}."
         raise InvalidSettingsError(msg)
     if not resume:
         training.RunFolder.announce(output, asked, overwrite=overwrite)

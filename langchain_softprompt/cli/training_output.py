@@ -83,6 +83,12 @@ def tell_folds(found: CrossValidation) -> None:
     )
 
 
+def tell_stopped(command: str, output: Path, soft_prompt: SoftPrompt) -> None:
+    """That a run was stopped before its end, and how to go on with it."""
+    done = soft_prompt.manifest.training.get("steps_done") if soft_prompt.manifest else None
+    say(f"Stopped at step {done}. Go on with it: langchain-softprompt {command} --resume --output {output}")
+
+
 def tell_result(output: Path, soft_prompt: SoftPrompt, *, as_json: bool, interrupted: bool) -> None:
     """The result, for people or machines."""
     best = output / "best"
@@ -92,10 +98,11 @@ def tell_result(output: Path, soft_prompt: SoftPrompt, *, as_json: bool, interru
     training = manifest.training if manifest else {}
     if as_json:
         facts = {"output": str(output), "soft_prompt": str(best), "virtual_tokens": soft_prompt.num_virtual_tokens, "bytes": size}
-        show_json({**facts, "finished": not interrupted, "best_step": training.get("best_step"), **scores})
+        folds = {name: value for name, value in training.items() if name.startswith("fold")}
+        show_json({**facts, "finished": not interrupted, "best_step": training.get("best_step"), **scores, **folds})
         return
     if interrupted:
-        say(f"Stopped at step {training.get('steps_done')}. Go on with it: langchain-softprompt train --resume --output {output}")
+        tell_stopped("train", output, soft_prompt)
     said = f"Saved {best}: {soft_prompt.num_virtual_tokens} virtual tokens, {size / 1024:.0f} KiB, best step {training.get('best_step')}"
     if scores:
         said += (
@@ -109,4 +116,4 @@ def _time(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.0f} s"
 
 
-__all__ = ["Screen", "tell_folds", "tell_result"]
+__all__ = ["Screen", "tell_folds", "tell_result", "tell_stopped"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -30,12 +30,14 @@ class Chat:
         tools: The tools that are offered, ``{"type": "function", "function": {...}}``.
         response_format: What the answer is held to, as for `ChatSoftPrompt`.
         show_schema: Whether it is told to the model in words, as for `ChatSoftPrompt`.
+        place: File and line it was read from.
     """
 
     messages: tuple[PlainMessage, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
     show_schema: bool = False
+    place: tuple[str, int] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any], source: str = "chats", line: int | None = None) -> Self:
@@ -65,7 +67,7 @@ class Chat:
         show_schema = row.get("show_schema") or False
         if not isinstance(show_schema, bool):
             found.refuse(f"show_schema: expected true or false, found {_shown(show_schema)}")
-        chat = cls(plain, tuple(tools), response_format, show_schema)
+        chat = cls(plain, tuple(tools), response_format, show_schema, (source, line) if line is not None else None)
         try:
             _ = chat.use, format_words(response_format)
         except InvalidSettingsError as error:
@@ -126,7 +128,7 @@ def chat_examples(model: FrozenModel, chats: Sequence[Chat], *, max_tokens: int,
     examples = []
     for number, chat in enumerate(chats, start=1):
         example = _example(model, chat)
-        check_length(example, number, max_tokens, source)
+        check_length(example, number, max_tokens, source, chat.place)
         examples.append(example)
     return examples
 

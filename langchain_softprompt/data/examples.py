@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.chats import ToolUse, render_plain
 from langchain_softprompt.data.hard_prompt import HardPrompt, fill
+from langchain_softprompt.data.rows import ReadRow
 from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 
@@ -43,12 +44,14 @@ def make_examples(
     """
     if not rows:
         raise TrainingDataError(source, None, "holds no rows.")
+    prompt.check_target(target)
     ending_model(model)
     examples = []
     for number, row in enumerate(rows, start=1):
         _check_row(row, [*prompt.fields, target], number, source)
         example = example_of(model, fill(prompt.inputs, row), row[target])
-        check_length(example, number, max_tokens, source)
+        place = (row.file, row.line) if isinstance(row, ReadRow) else None
+        check_length(example, number, max_tokens, source, place)
         examples.append(example)
     return examples
 
@@ -64,16 +67,17 @@ def ending_model(model: FrozenModel) -> None:
         raise FrozenModelError(msg)
 
 
-def check_length(example: Example, number: int, max_tokens: int, source: str) -> None:
+def check_length(example: Example, number: int, max_tokens: int, source: str, place: tuple[str, int] | None) -> None:
     """Refuse an example that is too long.
 
     Raises:
-        TrainingDataError: It is; `number` says which row of `source` it was made of.
+        TrainingDataError: It is; it names the file and line of `place`, or else the row's number in `source`.
     """
     if len(example) > max_tokens:
-        raise TrainingDataError(
-            source, None, f"row {number} takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
-        )
+        problem = f"takes {len(example)} tokens, more than {max_tokens}. Shorten it or raise max_tokens."
+        if place is not None:  # Its number here is not the one in its file where rows were set aside.
+            raise TrainingDataError(*place, problem)
+        raise TrainingDataError(source, None, f"row {number} {problem}")
 
 
 def fitted(ids: Sequence[int], length: int) -> list[int]:

@@ -48,15 +48,16 @@ class HardPrompt:
         Raises:
             TrainingDataError: A role is unknown, or the messages are no template to start from.
         """
-        return cls(_messages([{"role": _SYNONYMS.get(role, role), "template": template} for role, template in pairs], name), name)
+        return cls(_messages([list(pair) for pair in pairs], name), name)
 
     @classmethod
     def from_file(cls, file: str | Path, *, input_field: str | None = None) -> Self:
         """Read a template file.
 
         Args:
-            file: ``.json``: a list of ``{"role": "system" | "human" | "ai", "template": ...}``. Any other ending: the
-                text of the system message, followed by the row's `input_field` as the human message.
+            file: ``.json``: a list of ``{"role": "system" | "human" | "ai", "template": ...}``, or of what else
+                ``ChatPromptTemplate.from_messages`` takes, as far as JSON holds it. Any other ending: the text of the
+                system message, followed by the row's `input_field` as the human message.
             input_field: Field of the data, needed for a plain text file.
 
         Raises:
@@ -72,6 +73,8 @@ class HardPrompt:
             if input_field is not None:
                 raise TrainingDataError(str(path), None, f"names its fields itself: leave the input field {input_field!r} out.")
             return cls(_messages(parsed, str(path)), str(path))
+        if not text.strip():
+            raise TrainingDataError(str(path), None, "holds no instructions for the soft prompt to start from.")
         if input_field is None:
             raise TrainingDataError(str(path), None, "a text template holds the instructions only; name the data's input field as well.")
         plain = text.strip().replace("{", "{{").replace("}", "}}")
@@ -94,6 +97,15 @@ class HardPrompt:
     def fields(self) -> tuple[str, ...]:
         """Names of the fields the template asks for, in order."""
         return fields_of(self.messages, self.name)
+
+    def check_target(self, field: str) -> None:
+        """Refuse a template that shows the model what it is to answer.
+
+        Raises:
+            TrainingDataError: It asks for the field.
+        """
+        if field in self.fields:
+            raise TrainingDataError(self.name, None, f"shows the model the field {field!r}, which it is to answer with. Take it out of it.")
 
 
 def read_text(file: str | Path) -> str:
@@ -133,12 +145,27 @@ def fill(messages: Sequence[TemplateMessage], row: Mapping[str, str]) -> list[di
 
 def _messages(content: object, name: str) -> tuple[TemplateMessage, ...]:
     try:
-        return tuple(_MESSAGES.validate_python(content))
+        return tuple(_MESSAGES.validate_python(_in_our_words(content)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         problem = f"{place + ': ' if place else ''}{first['msg']}, found {printable(repr(first['input']), 100)}"
         raise TrainingDataError(name, None, f"is no list of messages with role and template: {problem}.") from error
+
+
+def _in_our_words(content: object) -> object:
+    """Messages as ``ChatPromptTemplate.from_messages`` takes them: as pairs too, roles by their other names, ``content``."""
+    return [_one_in_our_words(message) for message in content] if isinstance(content, list) else content
+
+
+def _one_in_our_words(message: object) -> object:
+    if isinstance(message, list) and len(message) == 2:
+        message = dict(zip(("role", "template"), message, strict=True))
+    if not isinstance(message, dict):
+        return message
+    named = {"template" if name == "content" and "template" not in message else name: value for name, value in message.items()}
+    role = named.get("role")
+    return {**named, "role": _SYNONYMS.get(role, role)} if isinstance(role, str) else named
 
 
 def _fields(template: str, name: str) -> list[str]:

@@ -48,10 +48,16 @@ def distilled_summary(training: Mapping[str, Any], scores: Numbers, virtual_toke
     return f"{' '.join(told)}\n\n{done} The texts held out chose the step, so what is told of them flatters, the more the fewer they are."
 
 
-def distilled_sections(training: Mapping[str, Any], scores: Numbers, virtual_tokens: int, log: Log, measured: Numbers) -> list[Section]:
+def distilled_sections(
+    training: Mapping[str, Any], scores: Numbers, virtual_tokens: int, log: Log, measured: Numbers, *, finished: bool = True
+) -> list[Section]:
     """What came of it, how it went, and the looks; the arguments are those of `distilled_summary`, and the run's log."""
+    stopped_early = not finished and training.get("best_step") == 0
     return [
-        Section("Beside the long prompt", parts=[*_verdicts(training, scores, log), _beside(training, scores, virtual_tokens, measured)]),
+        Section(
+            "Beside the long prompt",
+            parts=[*([] if stopped_early else _verdicts(training, scores, log)), _beside(training, scores, virtual_tokens, measured)],
+        ),
         Section("How it went", parts=_curves(training, scores, log)),
         Section("The looks at the texts held out", parts=[_looks(training, log)]),
     ]

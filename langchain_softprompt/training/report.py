@@ -30,13 +30,13 @@ def run_report(soft_prompt: SoftPrompt, log: Log, *, finished: str, measured: Ma
         length, held_out = soft_prompt.num_virtual_tokens, manifest.data.validation_rows if manifest.data else 0
         title = "A long prompt, distilled"
         summary = distilled_summary(training, scores, length, held_out, measured or {})
-        sections = distilled_sections(training, scores, length, log, measured or {})
+        sections = distilled_sections(training, scores, length, log, measured or {}, finished=bool(finished))
     else:
         title = "A soft prompt's training"
         summary = _summary(training, scores)
         sections = [
             *folds_section(training),
-            Section("How it went", parts=[*_verdicts(training, scores, log), *_curves(log, training)]),
+            Section("How it went", parts=[*_verdicts(training, scores, log, finished=bool(finished)), *_curves(log, training)]),
             Section("The looks at the validation rows", parts=[_looks(log, training)]),
         ]
     if not finished:
@@ -63,7 +63,9 @@ def _summary(training: Mapping[str, Any], scores: Mapping[str, float]) -> str:
     )
 
 
-def _verdicts(training: Mapping[str, Any], scores: Mapping[str, float], log: Log) -> list[Verdict]:
+def _verdicts(training: Mapping[str, Any], scores: Mapping[str, float], log: Log, *, finished: bool) -> list[Verdict]:
+    if not finished and training.get("best_step") == 0:  # Stopped so early that there is nothing to say.
+        return []
     found = []
     if scores and training.get("best_step") == 0:
         found.append(Verdict("bad", "No step was better than the start. Try a lower learning rate, or more rows."))

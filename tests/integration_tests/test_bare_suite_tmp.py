@@ -16,7 +16,6 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
-from langchain_softprompt.demo import shipped
 from langchain_softprompt.engine import close_all
 
 

@@ -208,5 +208,8 @@ def test_a_cached_soft_prompt_is_still_found_when_the_hub_is_out_of_reach(
 def test_the_folder_of_a_run_that_is_not_done_is_told_as_what_it_is(tmp_path: Path) -> None:
     for name in ("settings.json", "log.jsonl"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(SoftPromptNotFoundError, match=r"a training run that is not done.*train --resume --output"):
+    with pytest.raises(SoftPromptNotFoundError, match=r"a training run that is not done.*softprompt train --resume --output"):
+        hub.fetch_soft_prompt(SoftPromptRef.parse(tmp_path))
+    (tmp_path / "settings.json").write_text('{"notes": {"command": "distill"}}')
+    with pytest.raises(SoftPromptNotFoundError, match=r"softprompt distill --resume --output"):
         hub.fetch_soft_prompt(SoftPromptRef.parse(tmp_path))

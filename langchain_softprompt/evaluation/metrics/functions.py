@@ -18,15 +18,18 @@ RowFunction = Callable[[Mapping[str, str], str], float]
 def function_metric(function: RowFunction, name: str | None = None) -> Metric:
     """A metric whose score is the mean of what a function makes of each row and its answer.
 
-    A row that could not be answered counts 0; the function is not asked.
+    A row that could not be answered counts 0; the function is not asked. Where it gives nothing but true and false, intervals and
+    tests are those of right-or-wrong metrics; where it says so (``-> bool``), its score is told as a share, too.
     """
     called = name or str(getattr(function, "__name__", "function"))
 
     def measure(rows: Sequence[Judged]) -> Measured:
-        return mean_of([0.0 if row.failed else _value(function, called, number, row) for number, row in enumerate(rows, start=1)])
+        values = [False if row.failed else _value(function, called, number, row) for number, row in enumerate(rows, start=1)]
+        return mean_of([float(value) for value in values], binary=all(isinstance(value, bool) for value in values))
 
+    share = getattr(function, "__annotations__", {}).get("return") in (bool, "bool")
     words = (function.__doc__ or "").strip().splitlines()
-    return Metric(called, measure, words[0] if words else f"The mean of {called}(row, answer).", scale="number")
+    return Metric(called, measure, words[0] if words else f"The mean of {called}(row, answer).", scale="share" if share else "number")
 
 
 def load_function(place: str) -> Metric:
@@ -55,7 +58,7 @@ def load_function(place: str) -> Metric:
     return function_metric(function, name)
 
 
-def _value(function: RowFunction, name: str, number: int, row: Judged) -> float:
+def _value(function: RowFunction, name: str, number: int, row: Judged) -> float | bool:
     try:
         value = function(row.row, row.answer)
     except Exception as error:  # The user's own code.
@@ -64,4 +67,4 @@ def _value(function: RowFunction, name: str, number: int, row: Judged) -> float:
     if not isinstance(value, int | float | np.number | np.bool_) or not math.isfinite(value):
         msg = f"{name}: row {number}: expected a finite number (or true or false), found {value!r}."
         raise EvaluationError(msg)
-    return float(value)
+    return bool(value) if isinstance(value, bool | np.bool_) else float(value)

@@ -85,6 +85,15 @@ def test_people_read_a_table_and_sentences_on_stderr_and_stdout_stays_empty(
     assert "Not compared: few-shot, because no training rows were given" in result.stderr
 
 
+def test_the_table_breaks_no_word_where_a_terminal_has_80_columns(model: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "width", 80)
+    said = CliRunner().invoke(app, _arguments(model, "--train-data", "train.csv", "--no-knowledge")).stderr
+    table = [line for line in said.splitlines() if "┃" in line or "│" in line]
+    assert max(map(len, table)) <= 80
+    for words in ("accuracy", "macro_f1", "exact_match", "perplexity", "tokens", "initialisation", "hard prompt", "examples"):
+        assert any(words in line for line in table), words
+
+
 def test_several_soft_prompts_stand_side_by_side(model: Path, files: Path) -> None:
     found = _json(model, "--no-baseline", "--no-knowledge", soft=("prompts/one", "./prompts/two"))
     assert _names(found) == ["one", "two"]
@@ -206,6 +215,7 @@ def test_a_plain_peft_folder_is_judged_with_a_template(model: Path, files: Path)
         ("prompts/one", ["--dtype", "float8"], "Unknown dtype 'float8'"),
         ("prompts/one", ["--report", "rows.jsonl/report.html"], "report: can't make the folder of rows.jsonl/report.html"),
         ("prompts/one", ["--save-answers", "prompts"], "save-answers: prompts can't be written"),
+        ("prompts/one", ["--report", "."], "report: . can't be written: it is a folder. Name a file in it."),
     ],
 )
 def test_what_is_wrong_is_told_in_one_sentence_with_exit_code_1(

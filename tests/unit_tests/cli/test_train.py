@@ -147,6 +147,8 @@ def test_a_text_template_takes_its_input_field_and_the_source_is_the_data_files_
         ({}, ["--model", "acme/none"], "acme/none is not in the local cache and the Hub can't be reached."),
         ({}, ["--model", "[none]"], "No model at '[none]'."),
         ({}, ["--output", "homes.txt"], "output: can't make the folder homes.txt"),
+        ({}, ["--folds", "99"], "folds: expected a number from 2 to the 24 rows there are, found 99."),
+        ({"template": "showing.json"}, [], "showing.json: shows the model the field 'label', which it is to answer with."),
         ({}, ["--validation", "none.csv"], "none.csv: can't be read"),
         ({"data": "one.csv"}, [], "A share of 0.1 of 1 rows can't be set aside"),
     ],
@@ -161,6 +163,7 @@ def test_a_mistake_is_one_plain_sentence_and_exit_code_1(
     sentence: str,
 ) -> None:
     Path("one.csv").write_text("text,label\ncow,farm\n")
+    Path("showing.json").write_text(json.dumps([["system", "Say where."], ["human", "{text} is of the {label}"]]))
     assert _main(monkeypatch, *_arguments(model, *more, **changes)) == 1
     out, said = capsys.readouterr()
     assert out == ""
@@ -172,7 +175,7 @@ def test_a_mistake_is_one_plain_sentence_and_exit_code_1(
 def test_a_missing_option_is_named_with_the_usage(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(monkeypatch, "train", "--data", "rows.jsonl") == 2
     assert "--output" in capsys.readouterr().err
-    assert _main(monkeypatch, "train", "--data", "rows.jsonl", "--output", "out") == 1
+    assert _main(monkeypatch, "train", "--data", "rows.jsonl", "--output", "out") == 2
     assert "--template is missing" in capsys.readouterr().err
 
 
@@ -225,14 +228,17 @@ def test_ctrl_c_keeps_the_best_soft_prompt_and_resume_takes_the_remaining_steps(
 
 
 def test_few_rows_are_judged_on_folds_and_then_all_learned_from(model: Path, files: Path) -> None:
-    result = CliRunner().invoke(app, [*_arguments(model), "--folds", "3"])
+    result = CliRunner().invoke(app, [*_arguments(model), "--folds", "3", "--json"])
     assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
     assert "3 folds: each judged by a soft prompt that never saw it" in result.stderr
     assert "Expect about" in result.stderr
     manifest = SoftPrompt.load(files / "out").manifest
     assert manifest is not None
     assert manifest.data is not None
     assert (manifest.data.rows, manifest.data.validation_rows) == (24, 0)
+    assert facts["folds"] == 3, "what the folds said is in the result for machines, too"
+    assert facts["folds_exact_match"] == manifest.training["folds_exact_match"]
 
 
 def test_five_folds_are_the_default_under_two_hundred_rows_without_validation_rows(model: Path, files: Path) -> None:

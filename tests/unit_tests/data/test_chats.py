@@ -155,3 +155,21 @@ def test_a_line_that_is_no_chat_is_named_with_what_is_wrong(tmp_path: Path, chat
 def test_a_chat_that_is_too_long_is_named() -> None:
     with pytest.raises(TrainingDataError, match=r"row 2 takes \d+ tokens, more than 80"):
         chat_examples(tiny_model(), [Chat.of(CHATS[0]), Chat.of(CHATS[1])], max_tokens=80, source="chats")
+
+
+def test_a_chat_of_a_file_that_is_too_long_is_named_by_its_line_even_where_others_were_set_aside(tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text("\n".join(map(json.dumps, CHATS[:2])), encoding="utf-8")
+
+    with pytest.raises(TrainingDataError, match=r"chats.jsonl, line 2: takes \d+ tokens"):
+        chat_examples(tiny_model(), read_chats(file)[1:], max_tokens=80, source="chats")
+
+
+def test_numbers_in_arguments_stay_numbers(tmp_path: Path) -> None:
+    """Labels of rows are read as text; what a tool is given is not."""
+    file = tmp_path / "chats.jsonl"
+    call = {"function": {"name": "tide", "arguments": {"hours": 3, "height": 1.5}}}
+    file.write_text(json.dumps({"messages": [*ASKED, {"role": "assistant", "tool_calls": [call]}]}), encoding="utf-8")
+
+    (chat,) = read_chats(file)
+    assert chat.messages[-1]["tool_calls"][0]["function"]["arguments"] == {"hours": 3, "height": 1.5}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from langchain_core.messages import HumanMessage
 
+from langchain_softprompt.data import read_rows
 from langchain_softprompt.data.examples import Example, instruction_ids, make_examples
 from langchain_softprompt.errors import ChatTemplateError, FrozenModelError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
@@ -84,6 +87,21 @@ def test_a_row_that_is_too_long_is_named() -> None:
     assert len(_examples(model, max_tokens=length)) == 2
     with pytest.raises(TrainingDataError, match=rf"rows.csv: row 1 takes {length} tokens, more than {length - 1}. .*max_tokens"):
         _examples(model, max_tokens=length - 1)
+
+
+def test_a_row_of_a_file_that_is_too_long_is_named_by_its_line_whatever_was_set_aside(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\na,x\n\nb,y\nc" + 50 * " c" + ",x\nd,y\n")
+    rows = read_rows(file, ["text", "label"])
+    with pytest.raises(TrainingDataError, match=r"rows.csv, line 5: takes \d+ tokens, more than 40. .*max_tokens") as caught:
+        _examples(_model(TEMPLATES[0]), rows[1:], max_tokens=40)
+    assert caught.value.line == 5
+
+
+def test_a_template_that_shows_the_answer_is_refused() -> None:
+    showing = HardPrompt.from_pairs([("system", "Sort."), ("human", "{text} is {label}")])
+    with pytest.raises(TrainingDataError, match="shows the model the field 'label'"):
+        make_examples(_model(TEMPLATES[0]), showing, [{"text": "a", "label": "x"}], "label", max_tokens=99, source="rows.csv")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_softprompt.data.hard_prompt import fill
 from langchain_softprompt.errors import TrainingDataError
@@ -42,6 +44,34 @@ def test_a_json_file_holds_the_whole_template(tmp_path: Path) -> None:
     file.write_text(json.dumps([{"role": role, "template": template} for role, template in _PAIRS]))
     assert HardPrompt.from_file(file).messages == HardPrompt.from_pairs(_PAIRS).messages
     assert HardPrompt.from_file(str(file)).name == str(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [["system", "Sort."], ["human", "{text}"]],
+        [{"role": "system", "content": "Sort."}, {"role": "user", "content": "{text}"}],
+        [{"role": "system", "template": "Sort."}, ["user", "{text}"]],
+    ],
+)
+def test_a_json_file_may_hold_messages_in_langchains_other_notations(tmp_path: Path, content: list[Any]) -> None:
+    """Held against LangChain's own reading of them, where it reads them."""
+    file = tmp_path / "sort.json"
+    file.write_text(json.dumps(content))
+    read = HardPrompt.from_file(file)
+    if all(isinstance(message, list) or "content" in message for message in content):
+        theirs = ChatPromptTemplate.from_messages([tuple(message) if isinstance(message, list) else message for message in content])
+        said = [(message.type, message.content) for message in theirs.invoke({"text": "a letter"}).to_messages()]
+        ours = [(message.role, message.template.format(text="a letter")) for message in read.messages]
+        assert ours == said
+    assert read == HardPrompt.from_pairs([("system", "Sort."), ("human", "{text}")], str(file))
+
+
+def test_a_text_file_without_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "sort.txt"
+    file.write_text(" \n")
+    with pytest.raises(TrainingDataError, match="holds no instructions"):
+        HardPrompt.from_file(file, input_field="text")
 
 
 def test_a_text_file_holds_the_instructions_as_they_are_braces_and_all(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sklearn import metrics as sklearn_metrics
 
 from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.evaluation.metrics import METRICS, Judged, Measured, choose_metrics, guess_task, load_function
+from langchain_softprompt.evaluation.statistics import interval_of
 from langchain_softprompt.likelihood import CompletionScore
 
 
@@ -155,6 +156,20 @@ def _numpy_truth(row: object, answer: str) -> object:
 
 def test_a_function_may_say_true_or_false_in_numpys_words() -> None:
     assert choose_metrics("text", [_numpy_truth])[0].measure(_rows([("w", "yes"), ("w", "no")])).values.tolist() == [1, 0]  # type: ignore[list-item]
+
+
+def _says_so(row: object, answer: str) -> bool:
+    return answer == "yes"
+
+
+def test_a_function_of_true_and_false_has_the_exact_interval_of_a_right_or_wrong_metric() -> None:
+    """Clopper and Pearson's for 3 of 3, in closed form: from 0.025 ** (1 / 3) to 1."""
+    rows = _rows([("w", "yes")] * 3)
+    for function in (_says_so, _numpy_truth):
+        interval = interval_of(choose_metrics("text", [function])[0].measure(rows))  # type: ignore[list-item]
+        assert (interval.low, interval.high) == pytest.approx((0.025 ** (1 / 3), 1))
+    assert choose_metrics("text", [_says_so])[0].scale == "share"
+    assert not load_function(f"{__name__}:word_count").measure(rows).binary, "the number 1 is a number"
 
 
 def _text(row: object, answer: str) -> str:

@@ -11,6 +11,7 @@ from torch.nn.functional import kl_div
 from typer.testing import CliRunner
 
 from langchain_softprompt.cli.app import app
+from langchain_softprompt.cli.training_output import Screen
 from langchain_softprompt.data import Example, HardPrompt
 from langchain_softprompt.errors import TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
@@ -187,4 +188,32 @@ def test_the_command_distils_scores_and_goes_on(tmp_path: Path, monkeypatch: pyt
     assert json.loads(scored_again.stdout)["test_rows"] == 3
     for wrong, named in (([], "--template"), (["--template", "long.json"], "--data or --self-made")):
         refused = CliRunner().invoke(app, ["distill", "--output", "other", *wrong])
-        assert named in str(refused.exception)
+        assert named in refused.stderr
+        assert refused.exit_code == 2
+
+
+def test_ctrl_c_in_a_distillation_says_how_to_go_on_and_ends_with_the_shells_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model("model")
+    Path("long.txt").write_text("Say where the animal lives, in one word. " * 4)
+    Path("texts.jsonl").write_text("\n".join(map(json.dumps, TEXTS)))
+    options = ["--steps", "3", "--learning-rate", "0.02", "--max-answer-tokens", "3", "--model", "model", "--virtual-tokens", "6"]
+    begin = ["distill", "--template", "long.txt", "--input", next(iter(TEXTS[0])), "--data", "texts.jsonl", *options, "--output"]
+    shown = Screen.on_step
+
+    def press_ctrl_c(screen: Screen, report: StepReport) -> None:
+        shown(screen, report)
+        if report.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Screen, "on_step", press_ctrl_c)
+    stopped = CliRunner().invoke(app, [*begin, "out"])
+    assert stopped.exit_code == 130, stopped.stderr
+    assert "Stopped at step 2. Go on with it: langchain-softprompt distill --resume --output out" in stopped.stderr
+    for_machines = CliRunner().invoke(app, [*begin, "other", "--json"])
+    assert for_machines.exit_code == 130, for_machines.stderr
+    assert json.loads(for_machines.stdout)["finished"] is False
+    monkeypatch.setattr(Screen, "on_step", shown)
+    resumed = CliRunner().invoke(app, ["distill", "--resume", "--output", "out", "--json"])
+    assert resumed.exit_code == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["finished"] is True

@@ -150,6 +150,25 @@ def test_a_distillation_stopped_before_its_first_look_is_said_to_be_and_nothing_
     assert "The run was stopped before the first look." in page
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_run_stopped_before_any_better_step_draws_no_conclusion_and_a_finished_one_does(early: bool) -> None:
+    training = {"best_step": 0, "steps_done": 2, "max_steps": 2, "seconds": 1.0}
+    names = ("initial_validation_loss", "validation_loss", "initial_validation_exact_match", "validation_exact_match")
+    manifest = Manifest(
+        base_model=BaseModelRecord(id="tiny", fingerprint="0" * 64),
+        method="kv-prefix",
+        training=training,
+        scores=dict.fromkeys(names, 0.5),
+        data=DataRecord(digest=digest_rows(TEXTS), rows=40, validation_rows=4),
+    )
+    soft_prompt = SoftPrompt.of_key_values(torch.ones(8, 2, 2, 1, 4))
+    log = [{"step": 1, "loss": 1.0, "validation_loss": 0.6, "validation_exact_match": 0.5, "learning_rate": 0.1}]
+    told = SoftPrompt(soft_prompt.config, soft_prompt.tensors, manifest=manifest)
+    page = _words(run_report(told, log, finished="" if early else "all steps done").to_html())
+    assert ("No step was better than the start" in page) is not early
+    assert ("The run was stopped before its end" in page) is early
+
+
 def _told(kl: float, *, initial_kl: float = 2.0, best_step: int = 30, learned: float = 0.35, agreement: float = 0.75) -> str:
     """The page of a distillation that came to these numbers; its cross-entropy is ten times its KL in training."""
     entry = {"loss": learned, "validation_loss": 10 * learned, "validation_exact_match": agreement, "learning_rate": 0.1}
