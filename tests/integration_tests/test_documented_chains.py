@@ -112,7 +112,7 @@ def test_fallbacks_and_retries() -> None:
     assert asked(flaky) == asked(broken) == ["a", "a"]
 
 
-@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.filterwarnings("ignore:.*deprecated")
 def test_history_of_a_session() -> None:
     """After the page on message histories: the template carries the soft prompt, and the history grows behind it."""
     sessions: dict[str, InMemoryChatMessageHistory] = {}
