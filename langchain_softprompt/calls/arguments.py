@@ -177,11 +177,18 @@ def check_configurable(config: RunnableConfig | None, arguments: Mapping[str, An
     wanted = configurable["soft_prompt"]
     if wanted is not own and _identity(wanted) != _identity(own):
         msg = (
-            f"The config's 'configurable' names soft_prompt {str(wanted)!r}, but {str(own)!r} would answer. Make the model configurable, "
-            "llm.configurable_fields(soft_prompt=ConfigurableField(id='soft_prompt')), and let no prompt template carry one. "
-            "If the key is meant for another step, give it another id there."
+            f"The config's 'configurable' names soft_prompt {short(wanted)!r}, but {short(own)!r} would answer. "
+            "Make the model configurable, llm.configurable_fields(soft_prompt=ConfigurableField(id='soft_prompt')), "
+            "and let no prompt template carry one. If the key is meant for another step, give it another id there."
         )
         raise UnknownArgumentError(msg)
+
+
+def short(choice: SoftPromptChoice) -> str:
+    """A choice in few words: of a loaded soft prompt what tells it from others."""
+    if choice is None or isinstance(choice, str | Path):
+        return str(choice)
+    return f"{choice.source} ({choice.kind}, {choice.num_virtual_tokens} virtual tokens, {choice.content_hash[:12]})"
 
 
 def _identity(choice: Any) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.load import dumpd
 from typing_extensions import override
 
-from langchain_softprompt.calls.arguments import SoftPromptChoice
+from langchain_softprompt.calls.arguments import SoftPromptChoice, short
 from langchain_softprompt.calls.configured import Configured
 from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.calls.shelf import SHELF, is_local
@@ -102,7 +102,7 @@ class Named(Configured):
 
     @override
     def __repr_args__(self) -> Any:
-        return [(name, _short(value) if name == "soft_prompt" else value) for name, value in super().__repr_args__()]
+        return [(name, short(value) if name == "soft_prompt" else value) for name, value in super().__repr_args__()]
 
     def _soft_prompt_at_hand(self, arguments: Mapping[str, Any]) -> SoftPromptChoice:
         """The soft prompt if no network is needed for it, else its name. Traces ask; they must not raise or block."""
@@ -123,9 +123,3 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _short(choice: SoftPromptChoice) -> str:
-    if choice is None or isinstance(choice, str | Path):
-        return str(choice)
-    return f"{choice.source} ({choice.kind}, {choice.num_virtual_tokens} virtual tokens, {choice.content_hash[:12]})"

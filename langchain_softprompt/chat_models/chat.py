@@ -185,7 +185,7 @@ class ChatSoftPrompt(Batching, EnteredChat):
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """What these messages take of the model's context: the chat template and the virtual tokens are counted in."""
-        messages, carried = with_carried(messages, {})
+        messages, carried = with_carried(messages, {}, anywhere=True)  # `trim_messages` counts parts of a chat, last message first
         soft_prompt = self._soft_prompt(carried)
         virtual_tokens = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
         if not messages:

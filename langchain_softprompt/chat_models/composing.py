@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.utils import AnyConfigurableField
 from typing_extensions import override
 
 from langchain_softprompt.calls.arguments import check_call
 from langchain_softprompt.calls.errors import in_langchain_family
-from langchain_softprompt.chat_models.binding import SoftPromptBinding
 from langchain_softprompt.chat_models.choices import Labels, Normalize
 from langchain_softprompt.chat_models.choosing import choose_with
 from langchain_softprompt.chat_models.naming import NamedChat
 from langchain_softprompt.chat_models.structured import structured_output
 from langchain_softprompt.chat_models.tool_calling import openai_tools
+from langchain_softprompt.chat_models.wrapping import SoftPromptBinding, SoftPromptConfigurable, Wrappable
 from langchain_softprompt.chats import ToolUse
 
 
-class ComposableChat(NamedChat):
+class ComposableChat(Wrappable, NamedChat):
     """A chat model that others are made of, without losing what was said before."""
 
     @override
@@ -36,9 +37,10 @@ class ComposableChat(NamedChat):
         return model if model is not self and not kwargs else SoftPromptBinding(bound=model, kwargs=kwargs)
 
     @override
-    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind a config to every call; what is bound after that is not lost either."""
-        return SoftPromptBinding(bound=self, config=cast("RunnableConfig", {**(config or {}), **kwargs}))
+    def configurable_fields(self, **kwargs: AnyConfigurableField) -> SoftPromptConfigurable:
+        """Let a call's config name fields, the soft prompt among them."""
+        made: Any = super().configurable_fields(**kwargs)
+        return SoftPromptConfigurable(default=made.default, fields=made.fields)
 
     @override
     def bind_tools(

@@ -97,8 +97,10 @@ class EnteredChat(ComposableChat):
             return super().astream_events(given, config, **kwargs)
 
 
-def with_carried(messages: list[BaseMessage], arguments: dict[str, Any]) -> tuple[list[BaseMessage], dict[str, Any]]:
+def with_carried(
+    messages: list[BaseMessage], arguments: dict[str, Any], *, anywhere: bool = False
+) -> tuple[list[BaseMessage], dict[str, Any]]:
     """Messages without the soft prompt that they carry, and the call's arguments with it; what these say already wins."""
     with in_langchain_family():
-        without, carried = take_soft_prompt(messages)
+        without, carried = take_soft_prompt(messages, anywhere=anywhere)
     return (without, {**carried, **arguments}) if carried else (messages, arguments)

@@ -75,7 +75,8 @@ def _read(llm: Runnable[Any, Any], parser: BaseOutputParser[Any], *, include_raw
         return llm | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+    # The model comes first, as a chain hands the arguments of its call to its first step alone.
+    return llm | RunnableMap(raw=RunnablePassthrough()) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
 
 __all__ = ["structured_output"]

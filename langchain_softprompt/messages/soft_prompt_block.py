@@ -13,11 +13,15 @@ KIND = "soft_prompt"
 _NOT_FROM_THE_CALLER = (AIMessage, ToolMessage, FunctionMessage)
 
 
-def take_soft_prompt(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage], dict[str, Any]]:
+def take_soft_prompt(messages: Sequence[BaseMessage], *, anywhere: bool = False) -> tuple[list[BaseMessage], dict[str, Any]]:
     """Take the soft prompt out of the messages that carry it.
 
     The block stands in the first message. It is a block by its type, never by its text, so that what a template puts
     into a text can't become one. A message that holds nothing else is left out.
+
+    Args:
+        messages: A chat; or, for counting, any part of one in any order.
+        anywhere: Take it from whichever message carries it.
 
     Returns:
         The messages without the block, and ``{"soft_prompt": ...}`` as an argument of a call; an empty dictionary where
@@ -30,7 +34,7 @@ def take_soft_prompt(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage]
     found = [(place, block) for place, message in enumerate(messages) for block in _blocks_of(message)]
     if not found:
         return list(messages), {}
-    if any(place > 0 for place, _ in found) or isinstance(messages[0], _NOT_FROM_THE_CALLER):
+    if not anywhere and (any(place > 0 for place, _ in found) or isinstance(messages[0], _NOT_FROM_THE_CALLER)):
         msg = (
             "A soft prompt is carried by the first message, which is a system or human message. "
             "Move the block of type 'soft_prompt' there, or take it out."
@@ -38,12 +42,16 @@ def take_soft_prompt(messages: Sequence[BaseMessage]) -> tuple[list[BaseMessage]
         raise SoftPromptChoiceError(msg)
     choice, *others = [_choice(block) for _, block in found]
     if any(other != choice for other in others):
-        msg = f"The first message carries two soft prompts, {str(choice)!r} and {str(others[0])!r}. Keep one of the blocks."
+        msg = f"The messages carry two soft prompts, {str(choice)!r} and {str(others[0])!r}. Keep one of the blocks."
         raise SoftPromptChoiceError(msg)
-    first = messages[0]
-    rest = [block for block in first.content if not _is_block(block)]
-    kept = [first.model_copy(update={"content": rest})] if rest else []
-    return [*kept, *messages[1:]], {"soft_prompt": choice}
+    carriers = {place for place, _ in found}
+    left = [_without_block(message) if place in carriers else message for place, message in enumerate(messages)]
+    return [message for message in left if message is not None], {"soft_prompt": choice}
+
+
+def _without_block(message: BaseMessage) -> BaseMessage | None:
+    rest = [block for block in message.content if not _is_block(block)]
+    return message.model_copy(update={"content": rest}) if rest else None
 
 
 def _blocks_of(message: BaseMessage) -> list[Any]:

@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ModelInvalidRequestError
 from langchain_core.load import dumps, loads
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField
 
@@ -124,6 +124,21 @@ def test_tokens_are_counted_with_its_virtual_tokens_and_without_its_block(llm: C
     assert worn.get_num_tokens_from_messages(carried(None)) == bare
 
 
+@pytest.mark.parametrize("include_system", [True, False])
+def test_messages_are_trimmed_by_the_models_count_with_the_block_among_them(
+    llm: ChatSoftPrompt, expected: Expected, include_system: bool
+) -> None:
+    """LangChain counts from the last message back, so that the first one stands last; what is kept is what is counted."""
+    chat = [*carrying(expected.a, {"type": "text", "text": "Be brief."}).invoke(ASK).to_messages(), AIMessage("x" * 50), HumanMessage("y")]
+    parts = [chat[:1], chat[1:]] if include_system else [chat]  # with the system message kept, LangChain counts it alone
+    whole = sum(map(llm.get_num_tokens_from_messages, parts))
+    trimmed = trim_messages(chat, max_tokens=whole, strategy="last", include_system=include_system, token_counter=llm)
+    assert trimmed == chat
+    assert llm.invoke(trimmed).response_metadata["soft_prompt"] == expected.a
+    shorter = trim_messages(chat, max_tokens=whole - 1, strategy="last", include_system=include_system, token_counter=llm)
+    assert shorter == [*chat[:include_system], *chat[1 + include_system :]]
+
+
 def test_trace_names_it(llm: ChatSoftPrompt, expected: Expected) -> None:
     agent = create_agent(llm, tools=[], system_prompt=SystemMessage([block(expected.a)]))  # type: ignore[list-item]
     streamed: Any = list(agent.stream({"messages": [("human", QUESTION)]}, stream_mode="messages"))
@@ -147,7 +162,9 @@ def test_trace_names_it(llm: ChatSoftPrompt, expected: Expected) -> None:
 )
 def test_block_in_the_wrong_place_or_form_is_a_typed_error(messages: Any, problem: str) -> None:
     llm = ChatSoftPrompt(model="fake", engine=FakeEngine())
-    for call in (llm.invoke, llm.stream, llm.get_num_tokens_from_messages, lambda given: llm.generate([given])):
+    # Parts of a chat are counted as well, so that where a block stands says nothing there; its form does.
+    counted = () if "first message" in problem else (llm.get_num_tokens_from_messages,)
+    for call in (llm.invoke, llm.stream, *counted, lambda given: llm.generate([given])):
         with pytest.raises(SoftPromptChoiceError, match=problem) as caught:
             call(messages)
         assert isinstance(caught.value, ModelInvalidRequestError)
