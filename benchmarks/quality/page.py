@@ -76,16 +76,16 @@ def _distilled(cells: list[dict[str, Any]]) -> list[str]:
     """What is left of five examples in a tenth of their tokens."""
     lines = []
     for task in TASKS.values():
-        metric = task.metrics[0]
         long = {cell["seed"]: cell for cell in cells if (cell["task"], cell["way"]) == (task.name, FEW_SHOT)}
         for cell in (cell for cell in cells if (cell["task"], cell["way"]) == (task.name, DISTILLED) and cell["seed"] in long):
-            before, after = (one["scores"][metric][0] for one in (long[cell["seed"]], cell))
-            kept = f"{after / before:.1%}" if before else ""
             faster = f"{1000 * cell['prompt_seconds']:.0f} ms, now {1000 * cell['soft_seconds']:.0f} ms"
-            lines.append(
-                f"| {task.name} | {cell['seed']} | {_NAMES[metric]} | {before:.3f} | {after:.3f} | {kept} | {cell['prompt_tokens']} | "
-                f"{cell['virtual_tokens']} | {cell['initial_kl']:.2f}, now {cell['kl']:.3f} | {cell['agreement']:.1%} | {faster} |"
-            )
+            for metric in task.targets:
+                before, after = (one["scores"][metric][0] for one in (long[cell["seed"]], cell))
+                kept = f"{after / before:.1%}" if before else ""
+                lines.append(
+                    f"| {task.name} | {cell['seed']} | {_NAMES[metric]} | {before:.3f} | {after:.3f} | {kept} | {cell['prompt_tokens']} | "
+                    f"{cell['virtual_tokens']} | {cell['initial_kl']:.2f}, now {cell['kl']:.3f} | {cell['agreement']:.1%} | {faster} |"
+                )
     if not lines:
         return []
     head = (
