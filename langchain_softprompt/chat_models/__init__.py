@@ -13,6 +13,7 @@ Files:
     holding.py      what a call's answer is held to: a call of a tool, a format, or either
     structured.py   `with_structured_output`
     schemas.py      the kinds of schema it takes
+    typed_dicts.py  one of them, in LangChain's manner and beyond
     parsing.py      what a held answer means
     choices.py      labels to choose from; ChoiceResult
     choosing.py     one request that scores labels in place of an answer

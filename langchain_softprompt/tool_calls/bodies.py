@@ -67,7 +67,9 @@ def xml_calls(body: str) -> list[ToolCall]:
     if "<function=" not in body:
         return json_calls(body)
     return [
-        ToolCall(name, {key: value.removeprefix("\n").removesuffix("\n") for key, value in _one_after_another(_PARAMETER, inside, "parameter")})
+        ToolCall(
+            name, {key: value.removeprefix("\n").removesuffix("\n") for key, value in _one_after_another(_PARAMETER, inside, "parameter")}
+        )
         for name, inside in _one_after_another(_FUNCTION, body, "function")
     ]
 

@@ -163,6 +163,14 @@ def test_a_malformed_call_is_invalid_and_loses_no_text() -> None:
         assert answer.response_metadata["finish_reason"] == "stop"
 
 
+def test_the_token_limit_is_told_where_it_cut_a_second_call() -> None:
+    """The first call is whole; that something is missing must not go unsaid."""
+    llm, _ = chat(CALL + '<tool_call>{"name": "get_time"', max_tokens=len(CALL) + 20)
+    answer = llm.bind_tools(TOOLS).invoke("Hello")
+    assert (len(answer.tool_calls), len(answer.invalid_tool_calls)) == (1, 1)
+    assert answer.response_metadata["finish_reason"] == "length"
+
+
 def test_an_invalid_call_of_the_past_is_told_as_it_was_written() -> None:
     """The model sees what it did wrong."""
     llm, engine = chat(BROKEN)

@@ -125,7 +125,12 @@ def test_text_that_is_no_call_stays_as_it_is(name: str, text: str) -> None:
         # The token limit in the middle of a value: 1 is not what was to be paid.
         ("qwen-coder", "Well <tool_call><function=get_weather><parameter=days>1", "<parameter=days>1", "get_weather"),
         ("qwen-coder", "Well <tool_call><function=get_weather><parameter=days>1</parameter>\n", "<parameter=days>1", "get_weather"),
-        ("qwen-coder", "Well <tool_call><function=get_time></function><function=get_weather></tool_call>", "<function=get_weather>", "get_time"),
+        (
+            "qwen-coder",
+            "Well <tool_call><function=get_time></function><function=get_weather></tool_call>",
+            "<function=get_weather>",
+            "get_time",
+        ),
         ("qwen-coder", "Well <tool_call>now <function=get_time></function></tool_call>", "now", "get_time"),
         ("qwen-coder", "Well <tool_call><function=get_time>oh</function></tool_call>", "oh", "get_time"),
         ("qwen-coder", "Well <tool_call><function=get_time></function>oh</tool_call>", "oh", "get_time"),
