@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -70,6 +71,21 @@ class Named(Configured):
             limits=self.engine_limits,
         )
 
+    def _engine_at_hand(self) -> EnginePort | None:
+        """The engine, if it is loaded; nothing is loaded for it, and nobody waits."""
+        registry = sys.modules.get("langchain_softprompt.engine.registry")
+        if self.engine is not None or registry is None:
+            return self.engine
+        found = registry.peek_engine(
+            self.model,
+            revision=self.revision,
+            gguf_file=self.gguf_file,
+            dtype=self.dtype,
+            device=self.device,
+            quantization=self.quantization,
+        )
+        return cast("EnginePort | None", found)
+
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text; loads the model."""
         own: Any = self.custom_get_token_ids  # type: ignore[attr-defined]
@@ -94,6 +110,26 @@ class Named(Configured):
             "softprompt_num_virtual_tokens": named.get("num_virtual_tokens"),
         }
         return {name: value for name, value in params.items() if value is not None}
+
+    # How it is written down, by LangChain's `dumps` and in traces: by names. What is loaded can't be written down.
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may write it down."""
+        return True
+
+    def to_json(self) -> Any:
+        """Its fields, if they are all that makes it; one with an engine, or with a soft prompt that is no name, is only described."""
+        by_name = self.soft_prompt is None or isinstance(self.soft_prompt, str | Path)
+        whole = (
+            by_name and self.engine is None and self.engine_limits is None and isinstance(getattr(self, "tool_format", None), str | None)
+        )
+        parent: Any = super()
+        if not whole:
+            return parent.to_json_not_implemented()
+        written = parent.to_json()
+        kwargs = {name: str(value) if isinstance(value, Path) else value for name, value in written["kwargs"].items()}
+        return {**written, "kwargs": kwargs}
 
     @property
     def _serialized(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableBinding
 from typing_extensions import override
 
@@ -17,6 +17,7 @@ from langchain_softprompt.calls.arguments import SoftPromptChoice, check_call
 from langchain_softprompt.chat_models.choices import Labels, Normalize
 from langchain_softprompt.chat_models.choosing import choose_with
 from langchain_softprompt.chat_models.structured import structured_output
+from langchain_softprompt.chat_models.tool_calling import tool_use
 
 
 class SoftPromptBinding(RunnableBinding[LanguageModelInput, AIMessage]):
@@ -52,6 +53,11 @@ class SoftPromptBinding(RunnableBinding[LanguageModelInput, AIMessage]):
     def with_choices(self, labels: Labels, *, normalize: Normalize = "sum", include_raw: bool = False, **kwargs: Any) -> Any:
         """The model's own `with_choices`, with what was bound before and the config."""
         return choose_with(self, labels, normalize=normalize, include_raw=include_raw, **kwargs)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """The model's own count, with the tools that are bound."""
+        offered = tool_use(self.kwargs).offered if tools is None else tools
+        return int(self.bound.get_num_tokens_from_messages(messages, offered))  # type: ignore[attr-defined]
 
     def _rebind(self, bound: Any, kwargs: dict[str, Any]) -> SoftPromptBinding:
         return type(self)(

@@ -64,7 +64,7 @@ def _of_today(hint: Any) -> Any:
 def _class_of_today(kind: Any) -> Any:
     fields = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        told = get_origin(hint) in (Required, NotRequired)
+        told = str(get_origin(hint)).endswith("Required")  # of either module
         of_today = _of_today(hint)
         fields[name] = of_today if told else Required[of_today] if name in kind.__required_keys__ else NotRequired[of_today]
     again = TypedDict(kind.__name__, fields)  # type: ignore[misc]

@@ -66,12 +66,11 @@ def xml_calls(body: str) -> list[ToolCall]:
     """
     if "<function=" not in body:
         return json_calls(body)
-    return [
-        ToolCall(
-            name, {key: value.removeprefix("\n").removesuffix("\n") for key, value in _one_after_another(_PARAMETER, inside, "parameter")}
-        )
-        for name, inside in _one_after_another(_FUNCTION, body, "function")
-    ]
+    calls = []
+    for name, inside in _one_after_another(_FUNCTION, body, "function"):
+        values = _one_after_another(_PARAMETER, inside, "parameter")
+        calls.append(ToolCall(name, {key: value.removeprefix("\n").removesuffix("\n") for key, value in values}))
+    return calls
 
 
 def _one_after_another(pattern: re.Pattern[str], text: str, word: str) -> list[tuple[str, str]]:

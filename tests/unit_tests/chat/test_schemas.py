@@ -130,7 +130,7 @@ def test_any_schema_can_be_traced(schema: Any, answer: str) -> None:
 
 
 def test_an_answer_that_python_s_pattern_does_not_match_is_an_error_that_says_so() -> None:
-    """Rust, whose patterns hold the answer, knows digits of a Unicode that this Python may not know: here a sign that is no digit at all."""
+    """Rust, whose patterns hold the answer, may know more digits than this Python; here it is a letter."""
     llm = ChatSoftPrompt(model="fake", engine=FakeEngine(["1a"]))
     held = llm.with_structured_output(re.compile(r"\d+"))
     with pytest.raises(AnswerFormatError, match="Python's do not match it"):

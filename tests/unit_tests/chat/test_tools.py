@@ -249,6 +249,25 @@ def test_answers_of_other_tools_are_never_taken_from_the_cache() -> None:
     assert len(engine.requests) == 3
 
 
+def test_tools_in_another_order_of_their_properties_are_others_to_the_cache() -> None:
+    """The order is that of the grammar and of the prompt."""
+    llm, engine = chat("a", "b", cache=InMemoryCache())
+    for names in (["a", "b"], ["b", "a"]):
+        schema = {"type": "object", "properties": {name: {"type": "boolean"} for name in names}}
+        llm.bind_tools([{"type": "function", "function": {"name": "f", "parameters": schema}}]).invoke("Hello")
+    assert len(engine.requests) == 2
+
+
+def test_bound_tools_are_counted() -> None:
+    """As `trim_messages` counts with whatever model it is given."""
+    llm, _ = chat("a")
+    messages: list[BaseMessage] = [HumanMessage("Hello")]
+    bound: Any = llm.bind_tools(TOOLS)
+    assert bound.get_num_tokens_from_messages(messages) == bound.invoke(messages).usage_metadata["input_tokens"]
+    unused: Any = llm.bind_tools(TOOLS, tool_choice="none")
+    assert unused.get_num_tokens_from_messages(messages) == llm.get_num_tokens_from_messages(messages)
+
+
 def test_tools_count_as_tokens() -> None:
     """As many as the request really has."""
     llm, engine = chat()
