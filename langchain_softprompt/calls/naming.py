@@ -111,26 +111,6 @@ class Named(Configured):
         }
         return {name: value for name, value in params.items() if value is not None}
 
-    # How it is written down, by LangChain's `dumps` and in traces: by names. What is loaded can't be written down.
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may write it down."""
-        return True
-
-    def to_json(self) -> Any:
-        """Its fields, if they are all that makes it; one with an engine, or with a soft prompt that is no name, is only described."""
-        by_name = self.soft_prompt is None or isinstance(self.soft_prompt, str | Path)
-        whole = (
-            by_name and self.engine is None and self.engine_limits is None and isinstance(getattr(self, "tool_format", None), str | None)
-        )
-        parent: Any = super()
-        if not whole:
-            return parent.to_json_not_implemented()
-        written = parent.to_json()
-        kwargs = {name: str(value) if isinstance(value, Path) else value for name, value in written["kwargs"].items()}
-        return {**written, "kwargs": kwargs}
-
     @property
     def _serialized(self) -> dict[str, Any]:
         # LangChain keeps this on the instance, where a copy with another soft prompt would inherit it.
