@@ -24,7 +24,7 @@ from langchain_softprompt.calls.batching import Batching
 from langchain_softprompt.calls.errors import UnknownArgumentError, in_langchain_family
 from langchain_softprompt.messages import encode_text, take_soft_prompt
 
-_OF_A_CALL = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout"}
+_OF_A_CALL = {*SETTING_NAMES, "max_new_tokens", "soft_prompt", "allow_other_model", "timeout", "logprobs", "top_logprobs"}
 _FROM_LANGCHAIN = {"tags", "metadata", "run_name", "run_id"}
 
 
@@ -74,6 +74,8 @@ class SoftPromptLLM(Batching, BaseLLM):
                 raise UnknownArgumentError(msg)
             check_known(arguments, _OF_A_CALL | {"stop"}, "A call of SoftPromptLLM")
             given = with_full_names({name: value for name, value in arguments.items() if value is not None})
+            if given.get("logprobs") is False:
+                given.setdefault("top_logprobs", None)  # the call's word against the field's
             settled = {**given, "soft_prompt": self._soft_prompt(arguments), "stop": list(self._stop(stop)) or None}
             called = self.model_copy(update=settled)
             if self.cache is not False and (self.cache is not None or get_llm_cache() is not None):

@@ -23,6 +23,7 @@ from langchain_softprompt.calls.arguments import (
 )
 from langchain_softprompt.calls.errors import in_langchain_family
 from langchain_softprompt.calls.shelf import SHELF
+from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.settings import EngineLimits, GenerationSettings, check_quantization
 
 if TYPE_CHECKING:
@@ -159,6 +160,26 @@ class Configured(BaseModel):
         copied = super().model_copy(update=update, deep=deep)
         copied._check()  # noqa: SLF001 - one of us
         return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy of its own that shares the engine and the soft prompt, which nobody changes."""
+        memo = {} if memo is None else memo
+        memo.update({id(value): value for value in (self.engine, self.soft_prompt) if value is not None})
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is pickled.
+
+        Raises:
+            InvalidSettingsError: It has an engine of its own, which lives in this process alone.
+        """
+        if self.engine is not None:
+            msg = (
+                f"A {type(self).__name__} with engine=... can't be pickled: the engine holds the weights and threads of this process. "
+                "Name the model instead, and each process loads its own."
+            )
+            raise InvalidSettingsError(msg)
+        return super().__getstate__()
 
     def with_soft_prompt(self, soft_prompt: SoftPromptChoice) -> Self:
         """The same model with another soft prompt, or with none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -69,6 +70,21 @@ class Named(Configured):
             quantization=self.quantization,
             limits=self.engine_limits,
         )
+
+    def _engine_at_hand(self) -> EnginePort | None:
+        """The engine, if it is loaded; nothing is loaded for it, and nobody waits."""
+        registry = sys.modules.get("langchain_softprompt.engine.registry")
+        if self.engine is not None or registry is None:
+            return self.engine
+        found = registry.peek_engine(
+            self.model,
+            revision=self.revision,
+            gguf_file=self.gguf_file,
+            dtype=self.dtype,
+            device=self.device,
+            quantization=self.quantization,
+        )
+        return cast("EnginePort | None", found)
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text; loads the model."""

@@ -7,12 +7,13 @@ Files:
     entering.py     how a call comes in: which soft prompt its messages, its config and its arguments name
     composing.py    what is made of it: bindings, tools, structured output, choices
     naming.py       how it names itself in caches, traces and profiles
-    binding.py      `bind` without losing what was bound
+    wrapping.py     LangChain's wrappings of it, without losing what was said before
     speaking.py     the text of an answer becomes a message, with tool calls taken out of it
     tool_calling.py from a call's arguments to the tools that are offered
     holding.py      what a call's answer is held to: a call of a tool, a format, or either
     structured.py   `with_structured_output`
     schemas.py      the kinds of schema it takes
+    typed_dicts.py  one of them, in LangChain's manner and beyond
     parsing.py      what a held answer means
     choices.py      labels to choose from; ChoiceResult
     choosing.py     one request that scores labels in place of an answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models.base import LanguageModelInput
@@ -88,6 +89,18 @@ def answer(call: Call) -> Answering | Choosing:
     return Answering(call) if call.choices is None else Choosing(call, *call.choices)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the result off an answer; no closure, so that a chain with it can be pickled."""
+
+    labels: tuple[Any, ...]
+    with_raw: bool
+
+    def __call__(self, message: AIMessage) -> ChoiceResult[Any] | dict[str, Any]:
+        result = choice_of(message, self.labels)
+        return {"raw": message, "parsed": result, "parsing_error": None} if self.with_raw else result
+
+
 def choose_with(model: Runnable[Any, Any], labels: Labels, *, normalize: str, include_raw: bool, **kwargs: Any) -> Runnable[Any, Any]:
     """A chain of a model, bound to some labels, and what reads the result off its answer.
 
@@ -102,14 +115,7 @@ def choose_with(model: Runnable[Any, Any], labels: Labels, *, normalize: str, in
         InvalidSettingsError: The labels are none, or `normalize` is not known.
     """
     texts = read_labels(labels)
-    given = list(texts)
-
-    def read(message: AIMessage) -> ChoiceResult[Any]:
-        return choice_of(message, given)
-
-    def read_with_raw(message: AIMessage) -> dict[str, Any]:
-        return {"raw": message, "parsed": choice_of(message, given), "parsing_error": None}
 
     bound = model.bind(choices={"texts": list(texts.values()), "normalize": check_normalize(normalize)}, **kwargs)
-    reader: RunnableLambda[Any, Any] = RunnableLambda(read_with_raw if include_raw else read, name="choice_of")
+    reader: RunnableLambda[Any, Any] = RunnableLambda(_Reader(tuple(texts), include_raw), name="choice_of")
     return cast("Runnable[LanguageModelInput, Any]", bound | reader)

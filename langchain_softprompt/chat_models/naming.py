@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
@@ -21,6 +21,9 @@ from langchain_softprompt.calls.naming import Named
 from langchain_softprompt.calls.shelf import SHELF
 from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.tool_calls import ToolFormat, find_format
+
+if TYPE_CHECKING:
+    from langchain_softprompt.calls.ports import EnginePort
 
 
 class NamedChat(Named, BaseChatModel):
@@ -80,14 +83,22 @@ class NamedChat(Named, BaseChatModel):
         if self.reasoning is not None:
             rest["reasoning"] = self.reasoning
         if rest.get("tools"):
+            rest["tools"] = json.dumps(rest["tools"], default=repr)  # properties come in the schema's order, so it is part of the key
             rest["tool_format"] = getattr(self.tool_format, "name", self.tool_format)
-        if rest.get("response_format") is not None:  # properties come in the schema's order, so it is part of the key
+        if rest.get("response_format") is not None:  # in its order, too
             rest["response_format"] = json.dumps(rest["response_format"], default=repr)
         return json.dumps([self._llm_type, named, self._model_identity(), rest], sort_keys=True, default=repr)
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         return cast("LangSmithParams", self._traced("chat", self._get_invocation_params(stop, **kwargs), kwargs.get("model")))
+
+    @override
+    def _engine(self) -> EnginePort:
+        engine = super()._engine()
+        if isinstance(self.profile, AutoProfile) and "max_input_tokens" not in self.profile:  # by now the model is loaded
+            self.profile.update(cast("AutoProfile", self._resolve_model_profile()))
+        return engine
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -104,7 +115,8 @@ class NamedChat(Named, BaseChatModel):
             reasoning_output=False,
             open_weights=True,
         )
-        window = self.engine.model.max_positions if self.engine is not None else None
+        engine = self._engine_at_hand()
+        window = engine.model.max_positions if engine is not None else None
         if window is not None:
             choice = self.soft_prompt if not isinstance(self.soft_prompt, str | Path) else SHELF.peek(self.soft_prompt)
             profile["max_input_tokens"] = window - (choice.num_virtual_tokens if choice is not None else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 import pydantic
@@ -12,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from langchain_softprompt.calls.response_format import read_response_format
+from langchain_softprompt.errors import AnswerFormatError
 
 
 def _whole(result: list[Generation], response_format: dict[str, Any]) -> str:
@@ -74,14 +76,24 @@ class ModelParser(PydanticOutputParser[Any]):
 
 
 class TextParser(StrOutputParser):
-    """The text itself; in a stream, piece by piece."""
+    """The text itself, which a pattern matches as a whole; in a stream, piece by piece."""
 
     response_format: dict[str, Any]
     """What the answer was held to."""
 
+    pattern: re.Pattern[str]
+    """The same to Python, which reads a few patterns in another way: it knows fewer digits, for instance."""
+
     @override
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> str:
-        return _whole(result, self.response_format)
+        text = _whole(result, self.response_format)
+        if self.pattern.fullmatch(text) is None:
+            msg = (
+                f"The answer {text!r} was held to {self.pattern.pattern!r} as Rust's regular expressions read it, and Python's do not "
+                "match it. Write the pattern so that both mean the same, for instance [0-9] for \\d."
+            )
+            raise AnswerFormatError(msg, text=text, reason="schema")
+        return text
 
 
 class ChoiceParser(BaseOutputParser[Any]):

@@ -10,10 +10,12 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import pydantic.v1
 from langchain_core.output_parsers import BaseOutputParser
-from langchain_core.utils.function_calling import convert_to_json_schema
-from typing_extensions import is_typeddict
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+from typing_extensions import is_typeddict, override
 
 from langchain_softprompt.chat_models.parsing import ChoiceParser, JsonParser, ModelParser, TextParser
+from langchain_softprompt.chat_models.typed_dicts import typed_dict_schema
 from langchain_softprompt.errors import InvalidGrammarError
 
 
@@ -57,13 +59,13 @@ def read_schema(schema: Any, *, strict: bool | None = None) -> AnswerSchema:
 def _json(schema: Any, strict: bool | None) -> AnswerSchema:  # noqa: FBT001
     is_class = isinstance(schema, type)
     if is_class and issubclass(schema, pydantic.BaseModel):
-        json_schema = schema.model_json_schema()
+        json_schema = schema.model_json_schema(schema_generator=_SchemaOfClass)
     elif is_class and issubclass(schema, pydantic.v1.BaseModel):
         json_schema = schema.schema()
     elif isinstance(schema, dict):
         json_schema = _unwrapped(schema)
     elif is_typeddict(schema):
-        json_schema = convert_to_json_schema(schema)
+        json_schema = typed_dict_schema(schema)
     else:
         _refuse(schema)
     named: dict[str, Any] = {"name": str(json_schema.get("title", "answer")), "schema": json_schema}
@@ -74,7 +76,32 @@ def _json(schema: Any, strict: bool | None) -> AnswerSchema:  # noqa: FBT001
     parser: BaseOutputParser[Any] = (
         ModelParser(pydantic_object=schema, response_format=response_format) if is_model else JsonParser(response_format=response_format)
     )
-    return AnswerSchema(response_format, parser, schema)
+    return AnswerSchema(response_format, parser, _for_traces(schema, named["name"]))
+
+
+class _SchemaOfClass(GenerateJsonSchema):
+    """Sets without ``uniqueItems``, which no grammar can hold to: Python's sets leave out what comes twice by themselves."""
+
+    @override
+    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
+        return _without_unique(super().set_schema(schema))
+
+    @override
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
+        return _without_unique(super().frozenset_schema(schema))
+
+
+def _without_unique(schema: JsonSchemaValue) -> JsonSchemaValue:
+    return {key: value for key, value in schema.items() if key != "uniqueItems"}
+
+
+def _for_traces(schema: Any, name: str) -> Any:
+    """LangChain describes the schema in traces as it would a tool, and stumbles over some that are none."""
+    if is_typeddict(schema):
+        return typed_dict_schema(schema)
+    if isinstance(schema, dict) and not isinstance(schema.get("type", ""), str):
+        return {"title": name, "allOf": [schema]}
+    return schema
 
 
 def _unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +148,7 @@ def _pattern(pattern: re.Pattern[Any]) -> AnswerSchema:
     definition = f"(?{letters}){pattern.pattern}" if letters else pattern.pattern
     response_format = {"type": "grammar", "syntax": "regex", "definition": definition}
     json_schema = {"title": "answer", "type": "string", "pattern": pattern.pattern}
-    return AnswerSchema(response_format, TextParser(response_format=response_format), json_schema)
+    return AnswerSchema(response_format, TextParser(response_format=response_format, pattern=pattern), json_schema)
 
 
 def _refuse(schema: Any) -> NoReturn:

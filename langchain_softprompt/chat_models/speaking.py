@@ -133,7 +133,9 @@ def last_chunk_of(answering: UnderWay, speech: Speech) -> ChatGenerationChunk:
 
 
 def _metadata(ending: Ending, speech: Speech) -> dict[str, Any]:
-    return {**ending.metadata, "finish_reason": "tool_calls"} if speech.called else ending.metadata
+    # An answer that the token limit cut says so, also where calls before the cut are whole.
+    called = speech.called and ending.metadata["finish_reason"] != "length"
+    return {**ending.metadata, "finish_reason": "tool_calls"} if called else ending.metadata
 
 
 __all__ = ["Speech", "chunk_of", "last_chunk_of", "result_of", "speech_of"]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from typing_extensions import is_typeddict
 
+from langchain_softprompt.chat_models.typed_dicts import typed_dict_schema
 from langchain_softprompt.chats import ToolUse
 from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.messages.reasoning import CLOSING, OPENING
@@ -22,7 +24,7 @@ def openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[di
     converted = []
     for tool in tools:
         try:
-            converted.append(convert_to_openai_tool(tool, strict=strict))
+            converted.append(convert_to_openai_tool(typed_dict_schema(tool) if is_typeddict(tool) else tool, strict=strict))
         except Exception as error:
             msg = f"tools: {tool!r} can't be described to a model: {error}. Give functions with docstrings, tools, or JSON schemas."
             raise InvalidSettingsError(msg) from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableBinding, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.configurable import RunnableConfigurableAlternatives, RunnableConfigurableFields
 from langchain_core.runnables.retry import RunnableRetry
@@ -20,6 +20,7 @@ from langchain_softprompt.calls.arguments import SoftPromptChoice, check_call
 from langchain_softprompt.chat_models.choices import Labels, Normalize
 from langchain_softprompt.chat_models.choosing import choose_with
 from langchain_softprompt.chat_models.structured import structured_output
+from langchain_softprompt.chat_models.tool_calling import tool_use
 
 if TYPE_CHECKING:
     Chat = Runnable[LanguageModelInput, AIMessage]
@@ -124,6 +125,11 @@ class SoftPromptBinding(Wrappable, RunnableBinding[LanguageModelInput, AIMessage
     ) -> Runnable[LanguageModelInput, Any]:
         """The model's own `with_choices`, with what was bound before and the config."""
         return choose_with(self, labels, normalize=normalize, include_raw=include_raw, **kwargs)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """The model's own count, with the tools that are bound."""
+        offered = tool_use(self.kwargs).offered if tools is None else tools
+        return int(self.bound.get_num_tokens_from_messages(messages, offered))  # type: ignore[attr-defined]
 
     def configurable_fields(self, **kwargs: Any) -> Any:
         """The model's own `configurable_fields`, with what was bound before."""

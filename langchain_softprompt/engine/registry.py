@@ -64,7 +64,7 @@ def get_engine(
     """
     if _registry.forked:
         raise EngineClosedError(FORKED)
-    key = (_name(model), revision, gguf_file, str(dtype).removeprefix("torch."), str(device), quantization)
+    key = _key(model, revision, gguf_file, dtype, device, quantization)
     with _registry.lock:
         place = _registry.places.setdefault(key, _Place())
     with place.lock:
@@ -78,6 +78,26 @@ def get_engine(
         msg = f"The engine of {model} runs already, with {engine.limits}, not {limits}. Use the same limits, or call close_all() first."
         raise InvalidSettingsError(msg)
     return engine
+
+
+def peek_engine(
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantization: str | None = None,
+) -> Engine | None:
+    """The engine that `get_engine` would give, if it is there already; loads nothing and waits for nobody."""
+    if _registry.forked:
+        return None
+    place = _registry.places.get(_key(model, revision, gguf_file, dtype, device, quantization))
+    return place.engine if place is not None and place.engine is not None and not place.engine.closed else None
+
+
+def _key(model: str | Path, revision: str | None, gguf_file: str | None, dtype: str, device: str, quantization: str | None) -> _Key:
+    return (_name(model), revision, gguf_file, str(dtype).removeprefix("torch."), str(device), quantization)
 
 
 def close_all() -> None:

@@ -30,7 +30,7 @@ def check_schema(schema: dict[str, Any]) -> None:
 def why_invalid(text: str, schema_text: str) -> str | None:
     """Why an answer does not fit its schema; ``None`` where it does."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         return f"it can't be read as JSON ({type(error).__name__}: {str(error)[:200]})"
     try:
@@ -38,6 +38,15 @@ def why_invalid(text: str, schema_text: str) -> str | None:
     except RecursionError:
         return None  # nested deeper than jsonschema goes, or a schema that refers to itself in a circle: the grammar stands alone
     return None if best is None else f"at {best.json_path}: {best.message[:300]}"
+
+
+def _finite(number: str) -> float:
+    """Python reads a number that is too large as infinity, which JSON can't say."""
+    value = float(number)
+    if not math.isfinite(value):
+        msg = f"the number {number} is too large"
+        raise ValueError(msg)
+    return value
 
 
 @lru_cache(maxsize=128)

@@ -26,6 +26,15 @@ def without_unknown_formats(schema: dict[str, Any], known: Callable[[str], bool]
     return schema
 
 
+def without_idle_words(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave out ``uniqueItems: false``, which asks for nothing and which the grammar would not take."""
+    schema = copy.deepcopy(schema)
+    for _, part in walk(schema):
+        if part.get("uniqueItems") is False:
+            del part["uniqueItems"]
+    return schema
+
+
 def with_ascii_references(schema: dict[str, Any]) -> dict[str, Any]:
     """Write each ``$ref`` as the URI that it has to be: Pydantic leaves letters beyond ASCII in the names of classes."""
     schema = copy.deepcopy(schema)
@@ -91,4 +100,4 @@ def _can_close(schema: dict[str, Any]) -> bool:
     return set(schema.get("required", ())) <= set(declared) and least <= len(declared)
 
 
-__all__ = ["with_ascii_references", "with_closed_objects", "without_unknown_formats"]
+__all__ = ["with_ascii_references", "with_closed_objects", "without_idle_words", "without_unknown_formats"]

@@ -12,7 +12,12 @@ from typing import Any, Literal, Self
 from langchain_softprompt.errors import InvalidGrammarError
 from langchain_softprompt.grammars.answer_check import check_schema, why_invalid
 from langchain_softprompt.grammars.library import library
-from langchain_softprompt.grammars.schema_forms import with_ascii_references, with_closed_objects, without_unknown_formats
+from langchain_softprompt.grammars.schema_forms import (
+    with_ascii_references,
+    with_closed_objects,
+    without_idle_words,
+    without_unknown_formats,
+)
 from langchain_softprompt.grammars.schema_walk import walk
 
 # Whitespace only where JSON is usually written with it, one space at most: a model can't lose itself in blanks. The rest
@@ -141,7 +146,7 @@ def formed_schema(schema: dict[str, Any], *, closed: bool = True) -> dict[str, A
         schema: The schema.
         closed: Whether objects hold only what they declare, where the schema says nothing about others.
     """
-    formed = with_ascii_references(without_unknown_formats(schema, _is_known_format))
+    formed = with_ascii_references(without_idle_words(without_unknown_formats(schema, _is_known_format)))
     return with_closed_objects(formed) if closed else formed
 
 

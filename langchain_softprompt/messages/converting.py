@@ -21,6 +21,8 @@ from langchain_softprompt.errors import ChatTemplateError
 
 # In an AI message these say again what `tool_calls` says, or are the model's own scratchpad.
 _TOLD_ELSEWHERE = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use", "function_call", "input_json_delta"})
+# Where a block that is a call has its identifier and its arguments.
+_CALL_BLOCKS = {"tool_call": ("id", "args"), "tool_use": ("id", "input"), "function_call": ("call_id", "arguments")}
 _REASONING = frozenset({"reasoning", "thinking", "redacted_thinking"})
 _TEXT_KEYS = {"text": "text", "text-plain": "text", "refusal": "refusal", "output_text": "text", "input_text": "text"}
 
@@ -83,12 +85,41 @@ def _block_text(message: BaseMessage, block: str | dict[str, Any]) -> str:
 
 
 def _add_tool_calls(plain: PlainMessage, message: AIMessage) -> None:
+    told: list[Any] = [*message.tool_calls, *message.invalid_tool_calls]
     calls = [
         {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}
-        for call in (*message.tool_calls, *message.invalid_tool_calls)
+        for call in (*told, *_calls_told_nowhere_else(message, told))
     ]
     if calls:
         plain["tool_calls"] = calls
+
+
+def _calls_told_nowhere_else(message: AIMessage, told: list[Any]) -> list[Any]:
+    """Calls in content blocks, or under the old ``function_call``, that LangChain did not put into `tool_calls`."""
+    known = {call["id"] for call in told}
+    found = []
+    for block in message.content if isinstance(message.content, list) else []:
+        if not isinstance(block, dict) or block.get("type") not in _CALL_BLOCKS:
+            continue
+        id_key, arguments_key = _CALL_BLOCKS[str(block["type"])]
+        identifier = block.get(id_key)
+        if identifier not in known and (identifier is not None or not told):
+            found.append({"id": identifier, "name": block.get("name"), "args": _as_object(block.get(arguments_key))})
+    old = message.additional_kwargs.get("function_call")
+    if isinstance(old, dict) and not told and not found:
+        found.append({"id": None, "name": old.get("name"), "args": _as_object(old.get("arguments"))})
+    return found
+
+
+def _as_object(arguments: Any) -> Any:
+    """Arguments that are JSON in a text as what the text says; a text that says no object stays as it is."""
+    if not isinstance(arguments, str):
+        return arguments if arguments is not None else {}
+    try:
+        read = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return read if isinstance(read, dict) else arguments
 
 
 def _add_reasoning(plain: PlainMessage, message: AIMessage) -> None:

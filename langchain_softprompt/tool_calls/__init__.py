@@ -5,7 +5,7 @@ Files:
     bodies.py      the inside of a call's markers becomes calls: JSON, named JSON, XML, Python
     gemma.py       the same for Gemma's own notation
     bare.py        calls without marks: how far the beginning of an answer may be one
-    arguments.py   arguments brought to the types that a tool's schema wants, where nothing is lost by it
+    arguments.py   arguments brought to the types that a tool's schema wants, where nothing is lost by it; and held to JSON
     formats.py     ToolFormat: a family's markers, its reading and its writing; the known ones; `register_tool_format`
     choosing.py    which format a chat template is of
     reader.py      ToolCallReader: an answer as it comes becomes text and calls

@@ -1,10 +1,12 @@
-"""Arguments brought to the types that a tool's schema wants, where nothing is lost by it."""
+"""Arguments brought to the types that a tool's schema wants, where nothing is lost by it; and held to JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from typing import Any
+
+from langchain_softprompt.tool_calls.pieces import UnreadableCallError
 
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
@@ -21,6 +23,24 @@ def fitted_arguments(arguments: Mapping[str, Any], schema: Mapping[str, Any]) ->
     properties = schema.get("properties")
     known = properties if isinstance(properties, Mapping) else {}
     return {str(name): _fitted(value, known.get(name)) for name, value in arguments.items()}
+
+
+def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as JSON has them; what it has no word for (Python's sets, a number too large, half of a character) is refused.
+
+    A tool might take it, but the call could be neither streamed nor put into the next prompt.
+
+    Raises:
+        UnreadableCallError: Says what it is.
+    """
+    try:
+        text = json.dumps(dict(arguments), ensure_ascii=False, allow_nan=False)
+        text.encode()
+        plain: dict[str, Any] = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"an argument is not JSON: {error}"
+        raise UnreadableCallError(msg) from None
+    return plain
 
 
 def _fitted(value: Any, schema: Any) -> Any:
@@ -75,4 +95,4 @@ def _is_of(value: Any, types: set[str]) -> bool:
     return kinds.get(type(value)) in types
 
 
-__all__ = ["fitted_arguments"]
+__all__ = ["fitted_arguments", "json_arguments"]

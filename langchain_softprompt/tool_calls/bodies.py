@@ -15,8 +15,8 @@ from langchain_softprompt.tool_calls.pieces import ToolCall, UnreadableCallError
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
 _NAMES = ("name", "function", "tool", "tool_name")
 _NAMED = re.compile(r"\s*([\w.\-]+)\s*(?:\[CALL_ID\][^\[{]*)?(?:\[ARGS\])?\s*(?=\{)")
-_FUNCTION = re.compile(r"<function=([^>\s]+)\s*>(.*?)(?:</function>|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^>\s]+)\s*>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
+_FUNCTION = re.compile(r"\s*<function=([^>\s]+)\s*>(.*?)</function>\s*", re.DOTALL)
+_PARAMETER = re.compile(r"\s*<parameter=([^>\s]+)\s*>(.*?)(?:</parameter>\s*|(?=<parameter=)|\Z)", re.DOTALL)
 _FENCE = re.compile(r"\A\s*```[a-z_]*\s*\n?(.*?)\s*(?:```\s*)?\Z", re.DOTALL)
 _LONGEST_QUOTE = 100
 
@@ -58,19 +58,32 @@ def named_json_calls(body: str) -> list[ToolCall]:
 def xml_calls(body: str) -> list[ToolCall]:
     """``<function=name><parameter=key>value</parameter></function>``, as Qwen's coders write; or what `json_calls` reads.
 
-    Values are text; `arguments.fitted_arguments` brings them to the types that are wanted.
+    Values are text; `arguments.fitted_arguments` brings them to the types that are wanted. A function without its end is no
+    call: its last value may be the half of one.
 
     Raises:
         UnreadableCallError: It is neither.
     """
     if "<function=" not in body:
         return json_calls(body)
-    return _some(
-        [
-            ToolCall(name, {key: value.removeprefix("\n").removesuffix("\n") for key, value in _PARAMETER.findall(inside)})
-            for name, inside in _FUNCTION.findall(body)
-        ]
-    )
+    calls = []
+    for name, inside in _one_after_another(_FUNCTION, body, "function"):
+        values = _one_after_another(_PARAMETER, inside, "parameter")
+        calls.append(ToolCall(name, {key: value.removeprefix("\n").removesuffix("\n") for key, value in values}))
+    return calls
+
+
+def _one_after_another(pattern: re.Pattern[str], text: str, word: str) -> list[tuple[str, str]]:
+    """The groups of each match, with nothing between the matches."""
+    found, at = [], 0
+    while at < len(text.rstrip()):
+        match = pattern.match(text, at)
+        if match is None:
+            msg = f"expected <{word}=name>...</{word}>, found {_short(text[at:])}"
+            raise UnreadableCallError(msg)
+        found.append((match[1], match[2]))
+        at = match.end()
+    return found
 
 
 def python_calls(body: str) -> list[ToolCall]:
@@ -106,11 +119,12 @@ def _python_call(node: ast.expr) -> ToolCall:
     # print(f(...)) is how some models say f(...).
     if isinstance(node, ast.Call) and isinstance(called, ast.Name) and called.id == "print" and len(node.args) == 1:
         return _python_call(node.args[0])
-    if not isinstance(node, ast.Call) or node.args or not isinstance(called, ast.Name | ast.Attribute):
+    named = isinstance(node, ast.Call) and not node.args and all(keyword.arg for keyword in node.keywords)
+    if not isinstance(node, ast.Call) or not named or not isinstance(called, ast.Name | ast.Attribute):
         msg = f"expected name(key=value), found {_short(ast.unparse(node))}"
         raise UnreadableCallError(msg)
     try:
-        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg}
+        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         msg = f"an argument is no plain value: {error}"
         raise UnreadableCallError(msg) from error

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from langchain_softprompt.overlap import overlap
-from langchain_softprompt.tool_calls.arguments import fitted_arguments
+from langchain_softprompt.tool_calls.arguments import fitted_arguments, json_arguments
 from langchain_softprompt.tool_calls.bare import OPEN, bare_length
 from langchain_softprompt.tool_calls.bodies import python_calls
 from langchain_softprompt.tool_calls.formats import ToolFormat
@@ -129,13 +129,14 @@ class ToolCallReader:
     def _bare_calls(self, text: str) -> list[ToolCall] | None:
         try:
             calls = python_calls(text)
+            return [self._fitted(call) for call in calls] if all(call.name in self._tools for call in calls) else None
         except ValueError:
             return None
-        return [self._fitted(call) for call in calls] if all(call.name in self._tools for call in calls) else None
 
     def _fitted(self, call: ToolCall) -> ToolCall:
         tool = self._tools.get(call.name)
-        return ToolCall(call.name, fitted_arguments(call.arguments, tool.parameters) if tool else dict(call.arguments))
+        plain = json_arguments(call.arguments)
+        return ToolCall(call.name, json_arguments(fitted_arguments(plain, tool.parameters)) if tool else plain)
 
     def _say(self, pieces: list[Piece], text: str) -> None:
         pieces.append(text)

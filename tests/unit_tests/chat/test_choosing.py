@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_softprompt.chat_models import ChatSoftPrompt, UnknownArgumentError
-from langchain_softprompt.testing import tiny_soft_prompt
+from langchain_softprompt.engine import close_all
+from langchain_softprompt.testing import save_tiny_model, tiny_soft_prompt
 from tests.unit_tests.chat.conftest import MAX_TOKENS, QUESTION, Expected
 
 PROMPT = ChatPromptTemplate.from_messages([("human", "{question}")])
@@ -215,3 +217,20 @@ def test_config_that_names_another_loaded_soft_prompt_of_the_same_shape_raises(l
     with pytest.raises(UnknownArgumentError, match="configurable"):
         llm.with_soft_prompt(first).invoke(QUESTION, {"configurable": {"soft_prompt": second}})
     assert llm.with_soft_prompt(first).invoke(QUESTION, {"configurable": {"soft_prompt": tiny_soft_prompt(1)}}).text
+
+
+def test_profile_knows_the_window_once_the_model_is_loaded(tmp_path: Path) -> None:
+    """Before that nothing is read; afterwards the model itself knows, and any new one of the same name at once."""
+    folder = str(save_tiny_model(tmp_path / "model", max_positions=512))
+    llm = ChatSoftPrompt(model=folder, max_tokens=1)
+    assert "max_input_tokens" not in (llm.profile or {})
+    try:
+        llm.invoke(QUESTION)
+        assert (llm.profile or {})["max_input_tokens"] == 512
+        assert (llm.with_soft_prompt(tiny_soft_prompt(1)).profile or {})["max_input_tokens"] == 512 - 4
+        assert (ChatSoftPrompt(model=folder).profile or {})["max_input_tokens"] == 512
+        own = ChatSoftPrompt(model=folder, profile={"max_input_tokens": 100}, max_tokens=1)
+        own.invoke(QUESTION)
+        assert own.profile == {"max_input_tokens": 100}
+    finally:
+        close_all()

@@ -76,6 +76,28 @@ def test_tool_calls_keep_their_arguments_as_an_object(extra: list[Any]) -> None:
     assert plain["tool_calls"] == [{"type": "function", "id": "1", "function": {"name": "add", "arguments": {"a": 1}}}]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        AIMessage(content=[{"type": "tool_use", "id": "1", "name": "add", "input": {"a": 1}}]),
+        AIMessage(content=[{"type": "tool_call", "id": "1", "name": "add", "args": {"a": 1}}]),
+        AIMessage(content=[{"type": "function_call", "call_id": "1", "name": "add", "arguments": '{"a": 1}'}]),
+        AIMessage(content="", additional_kwargs={"function_call": {"name": "add", "arguments": '{"a": 1}'}}),
+        AIMessage(content=[{"type": "tool_use", "id": "1", "name": "add"}], tool_calls=[{"id": "1", "name": "add", "args": {"a": 1}}]),
+    ],
+)
+def test_a_call_is_told_once_wherever_a_message_holds_it(message: AIMessage) -> None:
+    """LangChain fills `tool_calls` from the answers of its own models, not from a history that was put together by hand."""
+    (plain,) = to_plain_messages([message])
+    (call,) = plain["tool_calls"]
+    assert call["function"] == {"name": "add", "arguments": {"a": 1}}
+
+
+def test_arguments_of_an_old_call_that_are_no_json_are_told_as_they_are() -> None:
+    (plain,) = to_plain_messages([AIMessage(content="", additional_kwargs={"function_call": {"name": "add", "arguments": "{oops"}})])
+    assert plain["tool_calls"][0]["function"]["arguments"] == "{oops"
+
+
 def test_broken_tool_call_is_shown_to_the_model_as_it_was() -> None:
     bad = {"type": "invalid_tool_call", "id": "1", "name": "add", "args": "{oops", "error": "no JSON"}
     plain = to_plain_messages([AIMessage("", invalid_tool_calls=[bad])])[0]  # type: ignore[list-item]

@@ -163,6 +163,14 @@ def test_a_malformed_call_is_invalid_and_loses_no_text() -> None:
         assert answer.response_metadata["finish_reason"] == "stop"
 
 
+def test_the_token_limit_is_told_where_it_cut_a_second_call() -> None:
+    """The first call is whole; that something is missing must not go unsaid."""
+    llm, _ = chat(CALL + '<tool_call>{"name": "get_time"', max_tokens=len(CALL) + 20)
+    answer = llm.bind_tools(TOOLS).invoke("Hello")
+    assert (len(answer.tool_calls), len(answer.invalid_tool_calls)) == (1, 1)
+    assert answer.response_metadata["finish_reason"] == "length"
+
+
 def test_an_invalid_call_of_the_past_is_told_as_it_was_written() -> None:
     """The model sees what it did wrong."""
     llm, engine = chat(BROKEN)
@@ -239,6 +247,25 @@ def test_answers_of_other_tools_are_never_taken_from_the_cache() -> None:
     answers = [llm.bind_tools(tools).invoke("Hi").text for tools in ([get_time], [get_time], TOOLS)] + [llm.invoke("Hi").text]
     assert answers == ["one", "one", "two", "three"]
     assert len(engine.requests) == 3
+
+
+def test_tools_in_another_order_of_their_properties_are_others_to_the_cache() -> None:
+    """The order is that of the grammar and of the prompt."""
+    llm, engine = chat("a", "b", cache=InMemoryCache())
+    for names in (["a", "b"], ["b", "a"]):
+        schema = {"type": "object", "properties": {name: {"type": "boolean"} for name in names}}
+        llm.bind_tools([{"type": "function", "function": {"name": "f", "parameters": schema}}]).invoke("Hello")
+    assert len(engine.requests) == 2
+
+
+def test_bound_tools_are_counted() -> None:
+    """As `trim_messages` counts with whatever model it is given."""
+    llm, _ = chat("a")
+    messages: list[BaseMessage] = [HumanMessage("Hello")]
+    bound: Any = llm.bind_tools(TOOLS)
+    assert bound.get_num_tokens_from_messages(messages) == bound.invoke(messages).usage_metadata["input_tokens"]
+    unused: Any = llm.bind_tools(TOOLS, tool_choice="none")
+    assert unused.get_num_tokens_from_messages(messages) == llm.get_num_tokens_from_messages(messages)
 
 
 def test_tools_count_as_tokens() -> None:

@@ -309,3 +309,16 @@ def test_building_one_reads_nothing_and_a_copy_names_its_own_soft_prompt() -> No
     assert "acme/b" in str(llm.with_soft_prompt("acme/b")._serialized)
     assert llm.metadata is not None
     assert "langchain-softprompt" in llm.metadata["lc_versions"]
+
+
+def test_a_call_may_ask_for_log_probabilities_and_may_leave_them(llm: SoftPromptLLM) -> None:
+    """As it may of the chat model."""
+
+    def told(model: SoftPromptLLM, **arguments: Any) -> list[Any]:
+        (generation,) = model.generate([PROMPT], max_tokens=2, **arguments).generations[0]
+        return [entry["top_logprobs"] for entry in (generation.generation_info or {}).get("logprobs", {}).get("content", [])]
+
+    assert told(llm) == []
+    assert told(llm, logprobs=True) == [[], []]
+    assert [len(top) for top in told(llm, top_logprobs=3)] == [3, 3]
+    assert told(llm.model_copy(update={"top_logprobs": 3}), logprobs=False) == []

@@ -122,6 +122,22 @@ def test_text_that_is_no_call_stays_as_it_is(name: str, text: str) -> None:
         ("gemma4", "Well <|tool_call>call:get_time{a<tool_call|>", "call:get_time{a", "get_time"),
         ("qwen-coder", "Well <tool_call><function=</tool_call>", "<function=", None),
         ("functiongemma", "Well <start_function_call>call:get_time{a:<escape>x", "call:get_time{a:<escape>x", "get_time"),
+        # The token limit in the middle of a value: 1 is not what was to be paid.
+        ("qwen-coder", "Well <tool_call><function=get_weather><parameter=days>1", "<parameter=days>1", "get_weather"),
+        ("qwen-coder", "Well <tool_call><function=get_weather><parameter=days>1</parameter>\n", "<parameter=days>1", "get_weather"),
+        (
+            "qwen-coder",
+            "Well <tool_call><function=get_time></function><function=get_weather></tool_call>",
+            "<function=get_weather>",
+            "get_time",
+        ),
+        ("qwen-coder", "Well <tool_call>now <function=get_time></function></tool_call>", "now", "get_time"),
+        ("qwen-coder", "Well <tool_call><function=get_time>oh</function></tool_call>", "oh", "get_time"),
+        ("qwen-coder", "Well <tool_call><function=get_time></function>oh</tool_call>", "oh", "get_time"),
+        ("llama3", "Well <|python_tag|>get_weather(city={1, 2})", "{1, 2}", "get_weather"),
+        ("llama3", 'Well <|python_tag|>get_weather(**{"city": "Oslo"})', "**", "get_weather"),
+        ("hermes", 'Well <tool_call>{"name": "get_weather", "arguments": {"days": 1e999}}</tool_call>', "1e999", "get_weather"),
+        ("hermes", 'Well <tool_call>{"name": "get_weather", "arguments": {"city": "\\ud83d"}}</tool_call>', "ud83d", "get_weather"),
         ("llama3", "Well <|python_tag|>import os; os.remove('x')", "import os; os.remove('x')", None),
     ],
 )
@@ -219,6 +235,19 @@ def test_deep_nesting_is_refused_and_does_not_crash() -> None:
     for name, text in (("hermes", "<tool_call>" + "[" * 100_000), ("gemma4", "<|tool_call>call:get_time" + "{a:" * 100_000)):
         (piece,) = read(name, text)
         assert isinstance(piece, BrokenCall)
+
+
+@pytest.mark.parametrize("value", ["{1, 2}", "1j", "...", "{(1, 2): 3}", 'b"x"'])
+def test_python_values_that_json_does_not_know_are_no_call(value: str) -> None:
+    """Without marks they are the answer's text."""
+    text = f"[get_weather(city={value})]"
+    assert read("llama3", text) == [text]
+
+
+def test_python_values_become_those_of_json() -> None:
+    """A tuple is a list, and numbers that are keys are text, as they are when the call is streamed."""
+    (call,) = read("llama3", "[store(places=(1, 2), names={1: None})]", tools=(FREE,))
+    assert call == ToolCall("store", {"places": [1, 2], "names": {"1": None}})
 
 
 def test_numbers_that_json_does_not_know_are_broken() -> None:
