@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import pydantic
 from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import BaseMessage, BaseMessageChunk
 from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser, StrOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
@@ -86,7 +88,27 @@ class TextParser(StrOutputParser):
 
     @override
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> str:
-        text = _whole(result, self.response_format)
+        generation, text = result[0], _whole(result, self.response_format)
+        piece = isinstance(generation, ChatGeneration) and isinstance(generation.message, BaseMessageChunk)
+        return text if piece else self._checked(text)
+
+    @override
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[str]:
+        whole = ""
+        for piece in super()._transform(input):
+            whole += piece
+            yield piece
+        self._checked(whole)
+
+    @override
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[str]:
+        whole = ""
+        async for piece in super()._atransform(input):
+            whole += piece
+            yield piece
+        self._checked(whole)
+
+    def _checked(self, text: str) -> str:
         if self.pattern.fullmatch(text) is None:
             msg = (
                 f"The answer {text!r} was held to {self.pattern.pattern!r} as Rust's regular expressions read it, and Python's do not "

@@ -135,6 +135,8 @@ def test_an_answer_that_python_s_pattern_does_not_match_is_an_error_that_says_so
     held = llm.with_structured_output(re.compile(r"\d+"))
     with pytest.raises(AnswerFormatError, match="Python's do not match it"):
         held.invoke(QUESTION)
+    with pytest.raises(AnswerFormatError, match="Python's do not match it"):
+        list(held.stream(QUESTION))
     assert isinstance(llm.with_structured_output(re.compile(r"\d+"), include_raw=True).invoke(QUESTION)["parsing_error"], AnswerFormatError)
 
 

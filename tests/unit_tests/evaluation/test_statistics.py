@@ -88,7 +88,6 @@ def test_right_or_wrong_is_tested_by_mcnemars_exact_test(marks: list[tuple[str, 
 _MARKS = st.text("01", min_size=1, max_size=40)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(st.sampled_from("01"), st.sampled_from("01")), min_size=1, max_size=40))
 def test_the_interval_of_a_right_or_wrong_difference_is_never_certain_and_says_what_the_p_value_says(rows: list[tuple[str, str]]) -> None:
     one, other = (_binary("".join(marks)) for marks in zip(*rows, strict=True))
@@ -99,7 +98,6 @@ def test_the_interval_of_a_right_or_wrong_difference_is_never_certain_and_says_w
     assert (0 in difference.interval) is (difference.p_value >= 0.05)
 
 
-@settings(deadline=None)
 @given(one=_MARKS, other=_MARKS)
 def test_the_interval_of_a_right_or_wrong_gap_is_never_certain(one: str, other: str) -> None:
     gap, interval = gap_of(_binary(one), _binary(other), share=True)
@@ -107,7 +105,7 @@ def test_the_interval_of_a_right_or_wrong_gap_is_never_certain(one: str, other: 
     assert interval.high - interval.low > 1 / max(len(one), len(other))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=25))
 def test_other_shares_are_never_certain_either_and_their_intervals_say_what_the_p_values_say(rows: list[tuple[str, str, str]]) -> None:
     one, other = (_f1([(wanted, answers[arm]) for wanted, *answers in rows]) for arm in (0, 1))

@@ -39,7 +39,7 @@ def _same(one: CrossValidation, other: CrossValidation) -> None:
     assert [fold.soft_prompt.content_hash for fold in one.folds] == [fold.soft_prompt.content_hash for fold in other.folds]
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments=st.lists(st.integers(min_value=1, max_value=_WORDS), min_size=1, max_size=3))
 def test_killed_at_any_moments_it_ends_with_the_same_folds(
     model: FrozenModel, whole: CrossValidation, tmp_path_factory: pytest.TempPathFactory, moments: list[int]

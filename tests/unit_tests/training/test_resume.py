@@ -61,7 +61,7 @@ def whole(model: FrozenModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments=st.lists(st.integers(min_value=1, max_value=12), min_size=1, max_size=4))
 def test_killed_at_any_moments_it_ends_with_the_same_tensors(
     model: FrozenModel, whole: Path, tmp_path_factory: pytest.TempPathFactory, moments: list[int]
