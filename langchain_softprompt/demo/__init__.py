@@ -1,7 +1,7 @@
 """The main job on the embedded model: one chain, three steps, three soft prompts, one frozen model in memory.
 
-Run it with ``python -m langchain_softprompt.demo``. The three soft prompts it ships are ordinary ones; use them in your
-own code with `shipped`.
+Run it with ``python -m langchain_softprompt.demo``. The soft prompts it ships are ordinary ones; use them in your
+own code with `shipped`, and a fourth, which calls tools.
 
 Files:
     tasks.py        the three steps: their soft prompts, templates and held-out rows
