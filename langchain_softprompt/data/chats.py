@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.tool_calls import ToolCall, find_format
 
 _ROLES = ("system", "user", "assistant", "tool")
+_FORMATS = ("text", "json_object", "json_schema", "choice", "grammar")
 _FIELDS = ("messages", "tools", "response_format", "show_schema")
 
 
@@ -67,13 +69,16 @@ class Chat:
         show_schema = row.get("show_schema") or False
         if not isinstance(show_schema, bool):
             found.refuse(f"show_schema: expected true or false, found {_shown(show_schema)}")
+        found.known(row)
         chat = cls(plain, tuple(tools), response_format, show_schema, (source, line) if line is not None else None)
         try:
-            _ = chat.use, format_words(response_format)
+            names = {tool.name for tool in chat.use.tools}
+            _ = format_words(response_format)
         except InvalidSettingsError as error:
             found.refuse(str(error).rstrip("."))
         except (KeyError, TypeError):
             found.refuse("response_format: expected OpenAI's shape, {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}")
+        found.answer(chat, names)
         return chat
 
     @cached_property
@@ -153,6 +158,35 @@ class _Checked:
     def refuse(self, problem: str) -> NoReturn:
         raise TrainingDataError(self.source, self.line, f"{problem}.")
 
+    def known(self, row: Mapping[str, Any]) -> None:
+        """Other fields are nobody's business, unless they look like a slip of the pen."""
+        for name in row:
+            near = difflib.get_close_matches(str(name), _FIELDS, n=1, cutoff=0.8)
+            if name not in _FIELDS and near:
+                self.refuse(f"has a field {name!r}; did you mean {near[0]!r}?")
+
+    def answer(self, chat: Chat, names: Collection[str]) -> None:
+        """The answer is one that could be given under these tools and this format."""
+        last, response_format = chat.messages[-1], chat.response_format or {}
+        for call in last.get("tool_calls", ()):
+            if call["function"]["name"] not in names:
+                offered = ", ".join(sorted(names)) or "none"
+                self.refuse(f"the answer calls {call['function']['name']!r}, and the tools offered are: {offered}")
+        kind = response_format.get("type", "text")
+        if kind not in _FORMATS:
+            self.refuse(f"response_format: expected a type, one of {', '.join(_FORMATS)}, found {_shown(kind)}")
+        if last.get("tool_calls"):
+            return
+        if kind == "choice" and last["content"] not in response_format["choices"]:
+            self.refuse(f"the answer {_shown(last['content'])} is none of the choices of its response_format")
+        if kind in ("json_object", "json_schema"):
+            try:
+                value = json.loads(last["content"])
+            except ValueError as error:
+                self.refuse(f"the answer is not the JSON that its response_format asks for: {error}")
+            if kind == "json_object" and not isinstance(value, dict):
+                self.refuse(f"the answer is not the JSON object that its response_format asks for, but {_shown(value)}")
+
     def message(self, message: Any, number: int) -> PlainMessage:
         where = f"message {number}"
         if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
@@ -162,6 +196,10 @@ class _Checked:
         content = "" if content is None and calls else content
         if not isinstance(content, str) or not (content.strip() or calls):
             self.refuse(f"{where}: content: expected text that is not empty, found {_shown(content)}")
+        try:
+            content.encode()
+        except UnicodeEncodeError as error:
+            self.refuse(f"{where}: content: half a character ({content[error.start]!r})")
         plain: PlainMessage = {"role": message["role"], "content": content}
         for name in ("name", "tool_call_id"):
             if message.get(name) is not None:
@@ -190,8 +228,9 @@ class _Checked:
 
 def _loaded(row: Mapping[str, Any]) -> dict[str, Any]:
     """A table's columns hold nested objects with a null for every key that another row has, or as JSON text."""
-    read = {name: row.get(name) for name in _FIELDS}
-    for name, value in read.items():
+    read = dict(row)
+    for name in _FIELDS:
+        value = read.get(name)
         if isinstance(value, str) and value[:1] in "[{":
             try:
                 read[name] = json.loads(value)

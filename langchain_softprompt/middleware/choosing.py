@@ -75,11 +75,10 @@ def _without_soft_prompt(request: ModelRequest[Any]) -> ModelRequest[Any]:
     if "soft_prompt" in request.model_settings:
         settings = {name: value for name, value in request.model_settings.items() if name != "soft_prompt"}
         request = request.override(model_settings=settings)
-    messages: list[Any] = [request.system_message] if request.system_message is not None else request.messages
-    without, carried = take_soft_prompt(messages)
-    rest = cast("list[Any]", without)
-    if not carried:
-        return request
-    if request.system_message is None:
-        return request.override(messages=rest)
-    return request.override(system_message=rest[0] if rest else None)
+    if request.system_message is not None:
+        system, carried = take_soft_prompt([request.system_message])
+        if carried:
+            rest = cast("list[Any]", system)
+            request = request.override(system_message=rest[0] if rest else None)
+    messages, carried = take_soft_prompt(request.messages)
+    return request.override(messages=cast("list[Any]", messages)) if carried else request

@@ -139,6 +139,12 @@ def test_a_file_is_read_line_by_line_and_cells_of_a_table_may_hold_json(tmp_path
         ({**CHATS[0], "response_format": "json"}, "response_format: expected an object"),
         ({**CHATS[0], "show_schema": "yes"}, "show_schema: expected true or false"),
         ({**CHATS[0], "response_format": {"type": "json_schema"}}, "response_format: expected OpenAI's shape"),
+        ({**CHATS[0], "response_format": {"type": "xml"}}, "response_format: expected a type"),
+        ({**CHATS[0], "response_format": {"type": "json_object"}}, "not the JSON that its response_format asks for"),
+        ({**CHATS[0], "response_format": {"type": "choice", "choices": ["low"]}}, "none of the choices"),
+        ({**CHATS[1], "tools": []}, "the answer calls 'tide', and the tools offered are: none"),
+        ({**CHATS[0], "tool": [TOOL]}, "has a field 'tool'; did you mean 'tools'?"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "half \ud83d"}]}, "half a character"),
     ],
 )
 def test_a_line_that_is_no_chat_is_named_with_what_is_wrong(tmp_path: Path, chat: dict[str, Any], problem: str) -> None:
@@ -169,7 +175,8 @@ def test_numbers_in_arguments_stay_numbers(tmp_path: Path) -> None:
     """Labels of rows are read as text; what a tool is given is not."""
     file = tmp_path / "chats.jsonl"
     call = {"function": {"name": "tide", "arguments": {"hours": 3, "height": 1.5}}}
-    file.write_text(json.dumps({"messages": [*ASKED, {"role": "assistant", "tool_calls": [call]}]}), encoding="utf-8")
+    row = {"messages": [*ASKED, {"role": "assistant", "tool_calls": [call]}], "tools": [TOOL]}
+    file.write_text(json.dumps(row), encoding="utf-8")
 
     (chat,) = read_chats(file)
     assert chat.messages[-1]["tool_calls"][0]["function"]["arguments"] == {"hours": 3, "height": 1.5}

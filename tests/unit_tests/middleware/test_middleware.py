@@ -244,6 +244,9 @@ def test_pick_wins_over_a_soft_prompt_in_the_messages_and_a_foreign_model_never_
     passed = handed_on(request(model=foreign_chat(), system_message=system))
     assert passed.system_message.content == [{"type": "text", "text": "Be brief."}]
     assert handed_on(request(system_message=SystemMessage([block]))).system_message is None  # type: ignore[list-item]
+    said = HumanMessage([block, {"type": "text", "text": "Hi"}])  # type: ignore[list-item]
+    passed = handed_on(request(model=foreign_chat(), system_message=SystemMessage("Be brief."), messages=[said]))
+    assert passed.messages[0].content == [{"type": "text", "text": "Hi"}]
     first = HumanMessage([block, {"type": "text", "text": "Hello"}])  # type: ignore[list-item]
     assert who(create_agent(fake_chat(), tools=[], middleware=[always(WRITE)]).invoke({"messages": [first]}))[0][0] == "write"
 
