@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -27,6 +28,13 @@ def _decimal(text: str) -> Decimal | float:
 def _exact(text: str) -> Any:
     """JSON with its fractions as written, so that 0.7 is a multiple of 0.1."""
     return json.loads(text, parse_float=_decimal)
+
+
+def _overflows(text: str) -> bool:
+    """Whether a number in it is infinite to Python."""
+    found: list[float] = []
+    json.loads(text, parse_float=lambda written: found.append(float(written)))
+    return any(map(math.isinf, found))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
@@ -54,6 +62,8 @@ def test_every_answer_fits_its_schema_or_was_cut_by_the_token_limit(seed: int, n
         complete += 1
         problems = [error.message for error in Draft202012Validator(_exact(json.dumps(schema))).iter_errors(_exact(text))]
         assert not problems, f"{text}\n{json.dumps(schema)}"
-        assert GrammarSource.from_json_schema(schema).why_invalid(text) is None
+        problem = GrammarSource.from_json_schema(schema).why_invalid(text)
+        # Random weights write exponents without end, and a number that no float holds is refused with that reason.
+        assert (problem is not None and "is too large" in problem) if _overflows(text) else problem is None
         assert "\n" not in text, "no loose whitespace"
     assert complete >= 90, "the schemas ask for little text, so that nearly all answers come to their end"
