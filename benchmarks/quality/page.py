@@ -155,8 +155,8 @@ soft prompt, taking single virtual tokens back to their start, 16 virtual tokens
 disfl_qa, too, an earlier run was looked at on the test rows (700 steps, the step chosen on 200 validation rows: 0.608 exact); the table
 holds 1,000 steps, chosen on 500.
 
-Distilled, banking77 and sentence_polarity keep less than was aimed at, 97 %: the five examples are of little help there (0.17 of 77 intents right,
-0.58 of two moods), so most of what is imitated is wrong answers, each of them wrong in its own way. On sentence_polarity 1,000 texts came to
+Distilled, banking77 and sentence_polarity keep less than was aimed at, 97 %: the five examples are of little help there (0.17 of 77 intents
+right, 0.58 of two moods), so most of what is imitated is wrong answers, each wrong in its own way. On sentence_polarity 1,000 texts came to
 0.522 of 0.581. What stands above is what 3,000 texts and 300 steps came to.
 """
 

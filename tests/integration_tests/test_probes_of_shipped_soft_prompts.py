@@ -58,8 +58,11 @@ def test_numbers_that_changed_by_a_percent_are_drift_and_another_ones_numbers_ar
         assert exchanged.changed_tokens == 3
 
 
-def test_a_soft_prompt_that_lost_its_first_four_rows_is_broken(plain: FrozenModel, recorded: dict[str, SoftPrompt]) -> None:
+def test_a_soft_prompt_that_lost_rows_has_drifted_and_one_that_lost_half_of_them_is_broken(
+    plain: FrozenModel, recorded: dict[str, SoftPrompt]
+) -> None:
     for soft_prompt in recorded.values():
         whole = compile_prefix(plain, soft_prompt)
-        assert run_probes(plain, whole.cut(1, whole.length), soft_prompt.manifest.probes).verdict in {"drifted", "broken"}
-        assert run_probes(plain, whole.cut(4, whole.length), soft_prompt.manifest.probes).verdict == "broken"
+        for lost in (1, 4):
+            assert run_probes(plain, whole.cut(lost, whole.length), soft_prompt.manifest.probes).verdict in {"drifted", "broken"}
+        assert run_probes(plain, whole.cut(32, whole.length), soft_prompt.manifest.probes).verdict == "broken"
