@@ -61,30 +61,24 @@ class Named(Configured):
             return self.engine
         from langchain_softprompt.engine import get_engine  # brings in torch, so not before the first call
 
-        return get_engine(
-            self.model,
-            revision=self.revision,
-            gguf_file=self.gguf_file,
-            dtype=self.dtype,
-            device=self.device,
-            quantization=self.quantization,
-            limits=self.engine_limits,
-        )
+        return get_engine(self.model, **self._variant(), limits=self.engine_limits)
 
     def _engine_at_hand(self) -> EnginePort | None:
         """The engine, if it is loaded; nothing is loaded for it, and nobody waits."""
         registry = sys.modules.get("langchain_softprompt.engine.registry")
         if self.engine is not None or registry is None:
             return self.engine
-        found = registry.peek_engine(
-            self.model,
-            revision=self.revision,
-            gguf_file=self.gguf_file,
-            dtype=self.dtype,
-            device=self.device,
-            quantization=self.quantization,
-        )
-        return cast("EnginePort | None", found)
+        return cast("EnginePort | None", registry.peek_engine(self.model, **self._variant()))
+
+    def _variant(self) -> dict[str, Any]:
+        """Which weights of the model, and how they are held: with its name, what an engine is known by."""
+        return {
+            "revision": self.revision,
+            "gguf_file": self.gguf_file,
+            "dtype": self.dtype,
+            "device": self.device,
+            "quantization": self.quantization,
+        }
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own tokens of a text; loads the model."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
-
-from langchain_core.messages import BaseMessage, SystemMessage
 
 from langchain_softprompt.chats import format_words
 from langchain_softprompt.errors import AnswerFormatError, InvalidGrammarError, InvalidSettingsError
@@ -56,15 +54,6 @@ class ResponseFormat:
         if problem:
             msg = f"The answer does not fit its JSON schema: {problem}. It was: {_shortened(text)}."
             raise AnswerFormatError(msg, text=text, reason="schema")
-
-
-def with_instruction(messages: Sequence[BaseMessage], held: ResponseFormat) -> list[BaseMessage]:
-    """The messages with the format in words at the end of the system message, or as one."""
-    if held.instruction is None:
-        return list(messages)
-    if messages and isinstance(messages[0], SystemMessage):
-        return [SystemMessage(f"{messages[0].text}\n\n{held.instruction}"), *messages[1:]]
-    return [SystemMessage(held.instruction), *messages]
 
 
 def read_response_format(response_format: Any) -> ResponseFormat | None:
@@ -149,4 +138,4 @@ def _shortened(text: str) -> str:
     return repr(text if len(text) <= 200 else f"{text[:120]} ... {text[-60:]}")
 
 
-__all__ = ["ResponseFormat", "read_response_format", "with_instruction"]
+__all__ = ["ResponseFormat", "read_response_format"]

@@ -16,7 +16,7 @@ from langchain_softprompt.calls.answering import Call
 from langchain_softprompt.calls.arguments import check_call
 from langchain_softprompt.calls.batching import Batching
 from langchain_softprompt.calls.errors import in_langchain_family
-from langchain_softprompt.calls.response_format import read_response_format, with_instruction
+from langchain_softprompt.calls.response_format import read_response_format
 from langchain_softprompt.chat_models.choices import check_choices
 from langchain_softprompt.chat_models.choosing import answer
 from langchain_softprompt.chat_models.entering import EnteredChat, with_carried
@@ -144,8 +144,6 @@ class ChatSoftPrompt(Batching, EnteredChat):
             held = read_response_format(kwargs.get("response_format"))
             settings, stop_strings, timeout = self._settings(kwargs), self._stop(stop), self._timeout(kwargs)
             soft_prompt = self._soft_prompt(kwargs)
-            if held is not None and kwargs.get("show_schema"):
-                messages = with_instruction(messages, held)
             engine = self._engine()
             tokenizer, use = self._tokenizer(), tool_use(kwargs)
             tool_format = find_format(self.tool_format, getattr(tokenizer, "chat_template", None))
@@ -155,6 +153,7 @@ class ChatSoftPrompt(Batching, EnteredChat):
                 drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
                 use=use,
                 tool_format=tool_format,
+                words=held.instruction if held is not None and kwargs.get("show_schema") else None,
             )
             begun = reasoning_begun(tokenizer, token_ids, self.reasoning)
             return Call(
