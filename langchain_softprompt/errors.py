@@ -7,6 +7,13 @@ The whole tree::
     ├── InvalidSettingsError         a setting outside its allowed range
     ├── SoftPromptChoiceError        which soft prompt is meant can't be told: none is named, or two are
     ├── SoftPromptNotFoundError      no such folder, repository, revision or subfolder
+    ├── HubError                     the Hugging Face Hub did not do what was asked
+    │   ├── HubAccessError               gated, private or disabled (a SoftPromptNotFoundError, too)
+    │   ├── HubUnreachableError          offline or down, and not in the cache (a SoftPromptNotFoundError, too)
+    │   │   └── HubRateLimitError            asked too often
+    │   └── PublishConflictError         the repository moved on while something was published to it
+    ├── UntrustedSoftPromptError     refused by your own rules: its organisation, or what the Hub's scanners say of it
+    ├── LockFileError                soft-prompts.lock can't be read, or does not hold what is asked for
     ├── InvalidSoftPromptError       a folder that is not a well-formed soft prompt
     │   ├── UnsupportedSoftPromptError   a PEFT type or task type that is no static prefix
     │   ├── UnsafeFileError              pickle, a path that leaves the folder, not a regular file
@@ -51,6 +58,34 @@ class SoftPromptChoiceError(SoftPromptError, ValueError):
 
 class SoftPromptNotFoundError(SoftPromptError, FileNotFoundError):
     """No such folder, repository, revision or subfolder."""
+
+
+class HubError(SoftPromptError):
+    """The Hugging Face Hub did not do what was asked."""
+
+
+class HubAccessError(HubError, SoftPromptNotFoundError):
+    """A repository that is there and not for you: gated, private or disabled."""
+
+
+class HubUnreachableError(HubError, SoftPromptNotFoundError):
+    """The Hub is offline, down or out of reach, and the cache does not hold what is asked for."""
+
+
+class HubRateLimitError(HubUnreachableError):
+    """The Hub was asked too often."""
+
+
+class PublishConflictError(HubError):
+    """The repository moved on while something was published to it; nothing was published."""
+
+
+class UntrustedSoftPromptError(SoftPromptError, PermissionError):
+    """A soft prompt refused by rules of your own: its organisation, or what the Hub's scanners say of it."""
+
+
+class LockFileError(SoftPromptError, ValueError):
+    """``soft-prompts.lock`` can't be read, or does not hold what is asked for."""
 
 
 class InvalidSoftPromptError(SoftPromptError, ValueError):

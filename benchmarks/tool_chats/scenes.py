@@ -8,7 +8,8 @@ from random import Random
 from typing import Any
 
 from benchmarks.tool_chats.formats import FORMATS
-from benchmarks.tool_chats.tools import TOOLS, WITH_ARGUMENTS, WITHOUT_ARGUMENTS, MadeUpTool
+from benchmarks.tool_chats.reporting import reported
+from benchmarks.tool_chats.tools import FAILED, TOOLS, WITH_ARGUMENTS, WITHOUT_ARGUMENTS, Answer, MadeUpTool
 
 Row = dict[str, Any]
 _SYSTEMS = ("You are a helpful assistant.", "Be brief.", "You help people.", "Answer politely.", "You work for a small company.")
@@ -75,15 +76,35 @@ def _two_calls(random: Random) -> Row:
     return {"messages": [*_opened(random, asked), _calls(_call(tool.name, arguments), _call(other.name, others, 2))], "tools": offered}
 
 
+def _answer(tool: MadeUpTool, answer: Answer, number: int = 1) -> Row:
+    return {"role": "tool", "tool_call_id": f"call_{number}", "name": tool.name, "content": answer.sent}
+
+
+def _answered(random: Random, tool: MadeUpTool, arguments: dict[str, Any]) -> Answer:
+    return FAILED if random.random() < 0.1 else tool.answered(random, arguments)
+
+
+def _say(words: str) -> Row:
+    return {"role": "assistant", "content": words}
+
+
 def _told(random: Random) -> Row:
     """A tool has answered, and the answer is to be told."""
     tool = random.choice(TOOLS)
     text, arguments = tool.asked(random)
-    result, words = tool.answered(random, arguments)
-    if random.random() < 0.1:
-        result, words = "Error: not available", "I am sorry, that is not available right now."
-    answer = {"role": "tool", "tool_call_id": "call_1", "name": tool.name, "content": result}
-    said = [*_opened(random, text), _calls(_call(tool.name, arguments)), answer, {"role": "assistant", "content": words}]
+    answer = _answered(random, tool, arguments)
+    said = [*_opened(random, text), _calls(_call(tool.name, arguments)), _answer(tool, answer), _say(answer.words)]
+    return {"messages": said, "tools": _with(random, tool, random.choice((0, 0, 1)))}
+
+
+def _both_told(random: Random) -> Row:
+    """Two calls have been answered, and both answers are to be told."""
+    tool = random.choice(WITH_ARGUMENTS)
+    (text, arguments), (more, others) = tool.asked(random), tool.asked(random)
+    asked = random.choice(_AND).format(a=text, b=more)
+    calls = _calls(_call(tool.name, arguments), _call(tool.name, others, 2))
+    first, second = _answered(random, tool, arguments), _answered(random, tool, others)
+    said = [*_opened(random, asked), calls, _answer(tool, first), _answer(tool, second, 2), _say(f"{first.words} {second.words}")]
     return {"messages": said, "tools": [tool.offered(random)]}
 
 
@@ -91,24 +112,71 @@ def _again(random: Random) -> Row:
     """After one call and its answer another is asked for."""
     tool = random.choice(WITH_ARGUMENTS)
     (text, arguments), (more, others) = tool.asked(random), tool.asked(random)
-    result, words = tool.answered(random, arguments)
-    answer = {"role": "tool", "tool_call_id": "call_1", "name": tool.name, "content": result}
-    said = [*_opened(random, text), _calls(_call(tool.name, arguments)), answer, {"role": "assistant", "content": words}]
+    answer = tool.answered(random, arguments)
+    said = [*_opened(random, text), _calls(_call(tool.name, arguments)), _answer(tool, answer), _say(answer.words)]
     return {"messages": [*said, {"role": "user", "content": more}, _calls(_call(tool.name, others, 2))], "tools": [tool.offered(random)]}
 
 
 def _no_call(random: Random) -> Row:
     text, words = random.choice(_SMALL_TALK)
     offered = [tool.offered(random) for tool in random.sample(TOOLS, random.choice((0, 1, 1)))]
-    return {"messages": [*_opened(random, text), {"role": "assistant", "content": words}], **({"tools": offered} if offered else {})}
+    return {"messages": [*_opened(random, text), _say(words)], **({"tools": offered} if offered else {})}
 
 
 def _formatted(random: Random) -> Row:
     schema, text, value = random.choice(FORMATS)(random)
+    return {"messages": [*_opened(random, text), _say(_json(value))], **_held_to(random, schema)}
+
+
+def _format_called(random: Random) -> Row:
+    """The schema is offered as if it were a tool, alone or beside one that is no help."""
+    schema, text, value = random.choice(FORMATS)(random)
+    offered = [_as_tool(schema), *(tool.offered(random) for tool in random.sample(TOOLS, random.choice((0, 0, 1))))]
+    random.shuffle(offered)
+    return {"messages": [*_opened(random, text), _calls(_call(schema["title"], value))], "tools": offered}
+
+
+def _report_called(random: Random) -> Row:
+    """A tool beside a schema offered as one: first the tool is called, then the schema with what the tool answered."""
+    tool, said, schema, value = _to_report(random)
+    offered = [tool.offered(random), _as_tool(schema)]
+    random.shuffle(offered)
+    if said[-1]["role"] == "tool":
+        said.append(_calls(_call(schema["title"], value, 2)))
+    return {"messages": said, "tools": offered}
+
+
+def _report_written(random: Random) -> Row:
+    """A tool beside a format of the answer: first the tool is called, then what it answered is written in that format."""
+    tool, said, schema, value = _to_report(random)
+    if said[-1]["role"] == "tool":
+        said.append(_say(_json(value)))
+    return {"messages": said, "tools": _with(random, tool, random.choice((0, 0, 1))), **_held_to(random, schema)}
+
+
+def _to_report(random: Random) -> tuple[MadeUpTool, list[Row], dict[str, Any], dict[str, Any]]:
+    """A tool, a chat that ends with its call or with its answer, and how the answer is reported."""
+    tool = random.choice(TOOLS)
+    text, arguments = tool.asked(random)
+    answer = _answered(random, tool, arguments)
+    schema, value = reported(random, tool, arguments, answer)
+    said = [*_opened(random, text), _calls(_call(tool.name, arguments))]
+    return tool, said if random.random() < 0.35 else [*said, _answer(tool, answer)], schema, value
+
+
+def _held_to(random: Random, schema: dict[str, Any]) -> Row:
     named = {"name": schema["title"], "schema": schema}
-    answer = {"role": "assistant", "content": json.dumps(value, ensure_ascii=False)}
     shown = {"show_schema": True} if random.random() < 0.5 else {}
-    return {"messages": [*_opened(random, text), answer], "response_format": {"type": "json_schema", "json_schema": named}, **shown}
+    return {"response_format": {"type": "json_schema", "json_schema": named}, **shown}
+
+
+def _as_tool(schema: dict[str, Any]) -> Row:
+    parameters = {name: about for name, about in schema.items() if name not in ("title", "description")}
+    return {"type": "function", "function": {"name": schema["title"], "description": schema["description"], "parameters": parameters}}
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _any_json(random: Random) -> Row:
@@ -118,17 +186,21 @@ def _any_json(random: Random) -> Row:
     way = random.choice(
         ("{t} Answer in JSON with the keys {k}.", "{t} Give me JSON that has {k}, nothing else.", "{t} As a JSON object: {k}.")
     )
-    answer = {"role": "assistant", "content": json.dumps(value, ensure_ascii=False)}
-    return {"messages": [*_opened(random, way.format(t=text, k=keys)), answer], "response_format": {"type": "json_object"}}
+    asked = _opened(random, way.format(t=text, k=keys))
+    return {"messages": [*asked, _say(_json(value))], "response_format": {"type": "json_object"}}
 
 
 _SCENES: tuple[tuple[Callable[[Random], Row], float], ...] = (
-    (_one_call, 0.42),
-    (_bare_call, 0.08),
+    (_one_call, 0.33),
+    (_bare_call, 0.07),
     (_two_calls, 0.05),
-    (_told, 0.10),
+    (_told, 0.11),
+    (_both_told, 0.02),
     (_again, 0.04),
-    (_no_call, 0.08),
-    (_formatted, 0.16),
-    (_any_json, 0.07),
+    (_no_call, 0.07),
+    (_formatted, 0.10),
+    (_any_json, 0.05),
+    (_format_called, 0.04),
+    (_report_called, 0.06),
+    (_report_written, 0.06),
 )

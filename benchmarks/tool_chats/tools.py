@@ -7,11 +7,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.tool_chats import values
 
 Drawn = Callable[[Random], Any]
+
+
+class Answer(NamedTuple):
+    """What a tool answers.
+
+    Attributes:
+        sent: The text that it sends, bare or in a JSON object.
+        words: The words for it.
+        facts: What can be learned from it, number or text, by name; empty where it failed.
+    """
+
+    sent: str
+    words: str
+    facts: dict[str, Any]
+
+
+FAILED = Answer("Error: not available", "I am sorry, that is not available right now.", {})
 
 
 @dataclass(frozen=True)
@@ -24,7 +41,7 @@ class MadeUpTool:
         asks: Ways to ask for it, with a ``{place}`` for each argument.
         schema: The schema of each argument.
         draw: How its value is drawn.
-        answers: What the tool may answer, and the words for that; places are filled in, ``{n}`` with a number.
+        answers: What the tool may answer; places are filled in, ``{n}`` with a number.
         optional: Arguments that need not be given; those that are not in the way of asking are left out.
     """
 
@@ -33,7 +50,7 @@ class MadeUpTool:
     asks: tuple[str, ...]
     schema: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     draw: Mapping[str, Drawn] = field(default_factory=dict)
-    answers: tuple[tuple[str, str], ...] = ()
+    answers: tuple[Answer, ...] = ()
     optional: tuple[str, ...] = ()
 
     def offered(self, random: Random) -> dict[str, Any]:
@@ -57,12 +74,13 @@ class MadeUpTool:
         arguments = {name: value for name, value in drawn.items() if f"{{{name}}}" in way or name not in self.optional}
         return way.format(**said, tool=self.name), arguments
 
-    def answered(self, random: Random, arguments: Mapping[str, Any]) -> tuple[str, str]:
-        """What it answers, and the words for that."""
-        result, words = random.choice(self.answers)
-        filled = {**{name: _spoken(value) for name, value in arguments.items()}, "n": str(random.randint(2, 400))}
-        result, words = result.format_map(_Rest(filled)), words.format_map(_Rest(filled))
-        return (json.dumps({"result": result}, ensure_ascii=False) if random.random() < 0.4 else result), words
+    def answered(self, random: Random, arguments: Mapping[str, Any]) -> Answer:
+        """What it answers to these arguments."""
+        chosen = random.choice(self.answers)
+        filled = _Rest({**{name: _spoken(value) for name, value in arguments.items()}, "n": str(random.randint(2, 400))})
+        result, words = chosen.sent.format_map(filled), chosen.words.format_map(filled)
+        facts = {name: _fact(fact.format_map(filled)) for name, fact in chosen.facts.items()}
+        return Answer(json.dumps({"result": result}, ensure_ascii=False) if random.random() < 0.4 else result, words, facts)
 
 
 class _Rest(dict[str, str]):
@@ -78,6 +96,14 @@ def _spoken(value: Any) -> str:
     if isinstance(value, list):
         return " and ".join(str(entry) for entry in value)
     return str(value)
+
+
+def _fact(text: str) -> Any:
+    """A number where it is one."""
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return text
 
 
 def _drawn(how: str | list[str]) -> Drawn:
@@ -97,7 +123,7 @@ def _read() -> tuple[MadeUpTool, ...]:
             asks=tuple(entry["asks"]),
             schema={name: argument["schema"] for name, argument in entry["arguments"].items()},
             draw={name: _drawn(argument["draw"]) for name, argument in entry["arguments"].items()},
-            answers=tuple((answer["result"], answer["words"]) for answer in entry["answers"]),
+            answers=tuple(Answer(answer["result"], answer["words"], answer["facts"]) for answer in entry["answers"]),
             optional=tuple(name for name, argument in entry["arguments"].items() if argument.get("optional")),
         )
         for entry in entries

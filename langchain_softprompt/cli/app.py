@@ -11,6 +11,12 @@ from langchain_softprompt.cli.distill import distill
 from langchain_softprompt.cli.evaluate import evaluate
 from langchain_softprompt.cli.inspect import inspect
 from langchain_softprompt.cli.output import show_error
+from langchain_softprompt.cli.sharing.cached import list_cached, remove
+from langchain_softprompt.cli.sharing.lock import lock
+from langchain_softprompt.cli.sharing.pull import pull
+from langchain_softprompt.cli.sharing.push import push
+from langchain_softprompt.cli.sharing.search import search
+from langchain_softprompt.cli.sharing.show import show
 from langchain_softprompt.cli.train import train
 from langchain_softprompt.errors import SoftPromptError
 
@@ -32,6 +38,13 @@ app.command("distill")(distill)
 app.command("evaluate")(evaluate)
 app.command("check")(check)
 app.command("inspect")(inspect)
+app.command("show")(show)
+app.command("pull")(pull)
+app.command("list")(list_cached)
+app.command("rm")(remove)
+app.command("search")(search)
+app.command("lock")(lock)
+app.command("push")(push)
 
 
 def main() -> None:

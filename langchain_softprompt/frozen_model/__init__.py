@@ -9,6 +9,7 @@ Files:
     columns.py      ColumnCache: buffers made once that transformers writes keys and values into
     one_row.py      one pass over one row, or one step of several
     branches.py     continuations of a row that stand as a tree
+    sizes.py        what a soft prompt has to fit, from the configuration alone
     self_test.py    which cache serves this model?
     chat.py         chat messages become token ids
 """
@@ -17,5 +18,6 @@ from __future__ import annotations
 
 from langchain_softprompt.frozen_model.chat import encode_text, render_chat, with_chat_template
 from langchain_softprompt.frozen_model.model import FrozenModel
+from langchain_softprompt.frozen_model.sizes import model_sizes
 
-__all__ = ["FrozenModel", "encode_text", "render_chat", "with_chat_template"]
+__all__ = ["FrozenModel", "encode_text", "model_sizes", "render_chat", "with_chat_template"]

@@ -15,10 +15,10 @@ from langchain_softprompt.errors import InvalidSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.frozen_model.columns import ColumnCache
 from langchain_softprompt.frozen_model.passes import RowPart
+from langchain_softprompt.hub.local import MANIFEST_FILE
 from langchain_softprompt.plain import plain
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
 from langchain_softprompt.soft_prompt import ProbeRecord, ProbesRecord
-from langchain_softprompt.soft_prompt.folder import MANIFEST_FILE
 
 Verdict = Literal["same", "drifted", "broken", "unknown"]
 

@@ -16,16 +16,13 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from langchain_softprompt.errors import InvalidSoftPromptError, SoftPromptNotFoundError, UnsafeFileError
+from langchain_softprompt.hub.integrity import MAX_JSON_BYTES, MAX_TENSOR_BYTES
+from langchain_softprompt.hub.local import MANIFEST_FILE, PICKLED_WEIGHTS, TENSOR_FILE
 
-CONFIG_FILE = "adapter_config.json"
-TENSOR_FILE = "adapter_model.safetensors"
-MANIFEST_FILE = "soft_prompt.json"
-_PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin", "decoder.pt")
-
-MAX_JSON_BYTES = 4 << 20
-MAX_TENSOR_BYTES = 1 << 30
 # Non-blocking: opening a named pipe must not hang. No-follow: the path is resolved by then.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+_HASH = 64  # letters of a hash that the Hub cache names shared files by
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 200
@@ -53,7 +50,7 @@ class SoftPromptFolder:
             raise SoftPromptNotFoundError(msg)
         self.root = root
         self._real_root = root.resolve()
-        self._blobs = _hub_blobs(root)
+        self._stores = _hub_stores(root)
 
     def has(self, name: str) -> bool:
         """Whether an entry of that name is there, of whatever kind."""
@@ -78,7 +75,7 @@ class SoftPromptFolder:
             InvalidSoftPromptError: The file is missing, truncated or no safetensors file.
         """
         if not self.has(TENSOR_FILE):
-            for pickle in _PICKLES:
+            for pickle in PICKLED_WEIGHTS:
                 if self.has(pickle):
                     hint = "Pickled weights can run code and are never read. Save them again with PEFT's safe_serialization=True."
                     raise UnsafeFileError(file=pickle, field="format", expected=TENSOR_FILE, found="pickled weights only", hint=hint)
@@ -98,7 +95,7 @@ class SoftPromptFolder:
         path = self.root / name
         try:
             real = path.resolve(strict=True)
-            if not real.is_relative_to(self._real_root) and real.parent != self._blobs:
+            if not real.is_relative_to(self._real_root) and not self._is_stored(real):
                 raise UnsafeFileError(file=name, field="path", expected="a file inside the folder", found="a link that leaves it")
             descriptor = os.open(real, _OPEN_FLAGS)
             try:
@@ -119,20 +116,29 @@ class SoftPromptFolder:
             raise InvalidSoftPromptError(file=name, field="access", expected="a readable file", found=printable(error)) from error
         return content
 
+    def _is_stored(self, real: Path) -> bool:
+        """Whether the Hub cache keeps a file: under its hash, in a store of the repository or of all repositories."""
+        return any(
+            real.parent == store or (real.parent.parent == store and real.name.startswith(real.parent.name) and len(real.name) == _HASH)
+            for store in self._stores
+        )
 
-def _hub_blobs(root: Path) -> Path | None:
-    """Where the Hub cache keeps what its snapshot folders link to: ``models--org--name/{blobs,snapshots/<commit>}``.
 
-    Both must be real folders: a planted link by the name of ``blobs`` would lead anywhere.
+def _hub_stores(root: Path) -> tuple[Path, ...]:
+    """Where the Hub cache keeps what its snapshot folders link to.
+
+    ``models--org--name/{blobs,snapshots/<commit>}``, and for clients from 2.0 on ``blobs/<two letters>`` beside all
+    repositories, too. All of them must be real folders: a planted link by the name of ``blobs`` would lead anywhere.
     """
     given, real = root.absolute(), root.resolve()  # the user may name a snapshot by a link of their own
     for folder in (given, *given.parents, real, *real.parents):
         repository = folder.parent.parent
         if folder.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", folder.name) and "--" in repository.name:
-            blobs = repository / "blobs"
-            inside = blobs.is_dir() and not blobs.is_symlink() and not folder.parent.is_symlink()
-            return blobs.resolve() if inside else None
-    return None
+            if folder.parent.is_symlink():
+                return ()
+            stores = (repository / "blobs", repository.parent / "blobs")
+            return tuple(store.resolve() for store in stores if store.is_dir() and not store.is_symlink())
+    return ()
 
 
 def _refuse_constant(name: str) -> Any:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_softprompt.errors import InvalidSoftPromptError, UnsafeFileError, UnsupportedSoftPromptError
-from langchain_softprompt.soft_prompt.folder import CONFIG_FILE, shown
+from langchain_softprompt.hub.local import CONFIG_FILE
+from langchain_softprompt.soft_prompt.folder import shown
 from langchain_softprompt.soft_prompt.manifest import invalid_field
 
 if TYPE_CHECKING:

@@ -1,0 +1,121 @@
+"""The Hub's client, and its errors in plain words with the next step to take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from langchain_softprompt.errors import (
+    HubAccessError,
+    HubError,
+    HubRateLimitError,
+    HubUnreachableError,
+    ModelUnavailableError,
+    SoftPromptError,
+    SoftPromptNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_LOGIN = "log in with: hf auth login"
+_TOKEN = re.compile(r"\b(hf_|api_org_)\w+|(?i:bearer\s+\S+)")
+_QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>)]*")
+_MOST = 500
+
+
+def client() -> HfApi:
+    """The client, with the endpoint, token and cache that the environment names."""
+    from huggingface_hub import HfApi
+
+    from langchain_softprompt import __version__
+
+    return HfApi(library_name="langchain-softprompt", library_version=__version__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Which error says what of a repository."""
+
+    missing: type[SoftPromptError]
+    no_access: type[SoftPromptError]
+    unreachable: type[SoftPromptError]
+    rate_limited: type[SoftPromptError]
+    other: type[SoftPromptError]
+
+
+FETCHING_SOFT_PROMPT = Kinds(SoftPromptNotFoundError, HubAccessError, HubUnreachableError, HubRateLimitError, HubUnreachableError)
+FETCHING_MODEL = Kinds(*[ModelUnavailableError] * 5)
+ASKING = Kinds(SoftPromptNotFoundError, HubAccessError, HubUnreachableError, HubRateLimitError, HubError)
+
+
+@contextmanager
+def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str = "fetch", *, name: str = "") -> Iterator[None]:
+    """Raise what the client raises as an error of ours that says what is wrong and what to do.
+
+    Args:
+        repo_id: The repository.
+        revision: What of it was asked for.
+        kinds: The errors to raise.
+        doing: What can't be done, for errors of no known kind.
+        name: What the user calls it; by default the repository and the revision.
+    """
+    from huggingface_hub import errors
+
+    name = name or (f"{repo_id}@{revision}" if revision else repo_id)
+    try:
+        yield
+    except SoftPromptError:
+        raise
+    except errors.GatedRepoError as error:
+        msg = f"{name} is gated. Ask for access on its Hub page, then {_LOGIN}"
+        raise kinds.no_access(msg) from _safe(error)
+    except errors.DisabledRepoError as error:
+        msg = f"{name} was disabled on the Hub, by its owner or by the Hub. Use another one, or ask its owner on its Hub page."
+        raise kinds.no_access(msg) from _safe(error)
+    except errors.RevisionNotFoundError as error:
+        msg = f"{repo_id} has no branch, tag or commit {revision!r}. Look at its history on the Hub."
+        raise kinds.missing(msg) from _safe(error)
+    except errors.RepositoryNotFoundError as error:
+        msg = f"The Hub has no repository {repo_id!r}, or it is private. Check the spelling, or {_LOGIN}"
+        raise kinds.missing(msg) from _safe(error)
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.RevisionResolutionError) as error:
+        msg = f"{name} is not in the local cache and the Hub can't be reached. Go online once, or give a local folder."
+        raise kinds.unreachable(msg) from _safe(error)
+    except errors.HfHubHTTPError as error:
+        raise _of_status(name, error, kinds, doing) from _safe(error)
+    except Exception as error:  # noqa: BLE001 - the HTTP client's own errors (a proxy's, say) come through as they are
+        msg = f"Can't {doing} {name}: {plain(error)}"
+        raise kinds.unreachable(msg) from _safe(error)
+
+
+def _of_status(name: str, error: Exception, kinds: Kinds, doing: str) -> SoftPromptError:
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", 0)
+    if status == 429:
+        wait = getattr(response, "headers", {}).get("Retry-After")
+        when = f"in {wait} seconds" if wait and wait.isdigit() else "in a few minutes"
+        return kinds.rate_limited(f"The Hub was asked too often, and takes no more for now ({name}). Try again {when}, or {_LOGIN}")
+    if status in (401, 403):
+        return kinds.no_access(f"The Hub does not let you {doing} {name}: {plain(error)} Check the token's rights, or {_LOGIN}")
+    if status >= 500:
+        return kinds.unreachable(f"The Hub is in trouble (status {status}), can't {doing} {name}. Try again later.")
+    return kinds.other(f"Can't {doing} {name}: {plain(error)}")
+
+
+def plain(error: object) -> str:
+    """An error's text without what must not be in logs: tokens, and the signatures of signed addresses."""
+    text = _QUERY.sub(r"\1", str(error) or type(error).__name__)
+    text = " ".join(_TOKEN.sub("(token)", text).split())
+    return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
+
+
+def _safe(error: BaseException) -> BaseException | None:
+    """The cause to show beneath ours: not one that tells a token."""
+    return None if _TOKEN.search(f"{error}{error.__cause__ or ''}{error.__context__ or ''}") else error
+
+
+__all__ = ["ASKING", "FETCHING_MODEL", "FETCHING_SOFT_PROMPT", "Kinds", "client", "in_plain_words", "plain"]
