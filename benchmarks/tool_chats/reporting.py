@@ -18,7 +18,7 @@ def reported(random: Random, tool: MadeUpTool, arguments: Mapping[str, Any], ans
     """A schema for what a tool was asked and what it answered, and the value that fits both."""
     value = {name: given for name, given in arguments.items() if type(given) in _KINDS and random.random() < 0.5}
     if answer.facts and random.random() < 0.7:
-        value |= answer.facts
+        value |= dict(random.sample(list(answer.facts.items()), random.randint(1, len(answer.facts))))
     else:
         value[random.choice(_TEXTS)] = answer.words
     if random.random() < 0.2:

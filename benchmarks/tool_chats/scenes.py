@@ -191,16 +191,16 @@ def _any_json(random: Random) -> Row:
 
 
 _SCENES: tuple[tuple[Callable[[Random], Row], float], ...] = (
-    (_one_call, 0.33),
-    (_bare_call, 0.07),
+    (_one_call, 0.28),
+    (_bare_call, 0.06),
     (_two_calls, 0.05),
-    (_told, 0.11),
+    (_told, 0.10),
     (_both_told, 0.02),
     (_again, 0.04),
-    (_no_call, 0.07),
+    (_no_call, 0.06),
     (_formatted, 0.10),
     (_any_json, 0.05),
-    (_format_called, 0.04),
-    (_report_called, 0.06),
-    (_report_written, 0.06),
+    (_format_called, 0.05),
+    (_report_called, 0.08),
+    (_report_written, 0.11),
 )

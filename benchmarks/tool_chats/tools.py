@@ -41,7 +41,7 @@ class MadeUpTool:
         asks: Ways to ask for it, with a ``{place}`` for each argument.
         schema: The schema of each argument.
         draw: How its value is drawn.
-        answers: What the tool may answer; places are filled in, ``{n}`` with a number.
+        answers: What the tool may answer; places are filled in, ``{n}`` and ``{m}`` with numbers.
         optional: Arguments that need not be given; those that are not in the way of asking are left out.
     """
 
@@ -77,7 +77,13 @@ class MadeUpTool:
     def answered(self, random: Random, arguments: Mapping[str, Any]) -> Answer:
         """What it answers to these arguments."""
         chosen = random.choice(self.answers)
-        filled = _Rest({**{name: _spoken(value) for name, value in arguments.items()}, "n": str(random.randint(2, 400))})
+        filled = _Rest(
+            {
+                **{name: _spoken(value) for name, value in arguments.items()},
+                "n": str(random.randint(2, 400)),
+                "m": str(random.randint(11, 23)),
+            }
+        )
         result, words = chosen.sent.format_map(filled), chosen.words.format_map(filled)
         facts = {name: _fact(fact.format_map(filled)) for name, fact in chosen.facts.items()}
         return Answer(json.dumps({"result": result}, ensure_ascii=False) if random.random() < 0.4 else result, words, facts)

@@ -37,12 +37,12 @@ def held_to(tokenizer: Any, use: ToolUse, tool_format: ToolFormat, held: Respons
         MissingExtraError: llguidance or jsonschema is not installed.
     """
     check = held.check if held is not None and not allow_invalid else None
-    if held is not None and (not use.tools or (held.source.schema is None and not use.wanted)):
+    if held is not None and (not use.tools or (held.source.formed is None and not use.wanted)):
         return {"constraint": held.constraint(tokenizer), "check": check}
     if use.wanted:
         return {"constraint": _constraint(tokenizer, call_grammar(tool_format, _formed(use.wanted), **_how(tokenizer, use)))}
     if held is not None:
-        grammar = call_grammar(tool_format, _formed(use.tools), otherwise=held.source.schema, **_how(tokenizer, use))
+        grammar = call_grammar(tool_format, _formed(use.tools), otherwise=held.source.formed, **_how(tokenizer, use))
         return {"constraint": _constraint(tokenizer, grammar), "check": _unless_called(check, use, tool_format) if check else None}
     if use.tools and available():
         with suppress(InvalidGrammarError):

@@ -53,11 +53,13 @@ class GrammarSource:
         kind: What it was made from.
         grammar: The same in llguidance's own form.
         schema: The JSON schema as text, for checking answers; ``None`` for the other kinds.
+        formed: The same as the grammar wants it, to be put into a larger one; see `formed_schema`.
     """
 
     kind: Literal["json_schema", "regex", "lark", "choices"]
     grammar: str
     schema: str | None = None
+    formed: str | None = None
 
     @classmethod
     def from_json_schema(cls, schema: dict[str, Any], *, closed: bool = True) -> Self:
@@ -75,8 +77,8 @@ class GrammarSource:
         text = _as_json(schema)
         try:
             check_schema(schema)
-            formed = formed_schema(schema, closed=closed)
-            grammar = library("llguidance").LLMatcher.grammar_from_json_schema(json.dumps(formed), overrides=_JSON_OPTIONS)
+            formed = json.dumps(formed_schema(schema, closed=closed))
+            grammar = library("llguidance").LLMatcher.grammar_from_json_schema(formed, overrides=_JSON_OPTIONS)
         except InvalidGrammarError:
             raise
         except (ValueError, RecursionError) as error:
@@ -89,7 +91,7 @@ class GrammarSource:
                 "Leave that out of the schema, or ask for plain text and check it yourself."
             )
             raise InvalidGrammarError(msg)
-        return cls("json_schema", grammar, text)
+        return cls("json_schema", grammar, text, formed)
 
     @classmethod
     def from_regex(cls, pattern: str) -> Self:

@@ -64,9 +64,7 @@ def fetch_soft_prompt(ref: SoftPromptRef, *, policy: HubPolicy | None = None) ->
     return folder, commit
 
 
-def fetch_model(
-    repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False
-) -> tuple[Path, str]:
+def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False) -> tuple[Path, str]:
     """Fetch a model's safetensors (or one GGUF file), configuration and tokenizer.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_softprompt.errors import HubError, PublishConflictError
+from langchain_softprompt.errors import HubError, InvalidReferenceError, PublishConflictError
 from langchain_softprompt.hub.client import ASKING, client, in_plain_words
 from langchain_softprompt.hub.integrity import digest_like
 from langchain_softprompt.refs import SoftPromptRef
@@ -95,7 +95,9 @@ def plan_publication(repo_id: str, files: Mapping[str, bytes], *, branch: str = 
     """
     from huggingface_hub import RepoFile, errors
 
-    SoftPromptRef.parse(f"{repo_id}@{branch}")
+    if SoftPromptRef.parse(f"{repo_id}@{branch}").repo_id != repo_id:
+        msg = f"{repo_id!r} is a folder's name. A repository on the Hub is named 'org/name'."
+        raise InvalidReferenceError(msg)
     api = client()
     with in_plain_words(repo_id, branch, ASKING, "look at"), tempfile.TemporaryDirectory() as beside:
         try:

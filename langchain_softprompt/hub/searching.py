@@ -110,7 +110,7 @@ def search_soft_prompts(
     tags = ["peft", *([f"base_model:adapter:{base_model}"] if base_model else []), *([task] if task else [])]
     api = client()
     with in_plain_words("soft prompts", None, ASKING, "search for", name="soft prompts"), tempfile.TemporaryDirectory() as beside:
-        hits = islice(api.list_models(filter=tags, search=text, sort="downloads", limit=_MOST_LOOKED_AT), _MOST_LOOKED_AT)
+        hits = islice(api.list_models(filter=tags, search=text, sort="downloads", limit=_MOST_LOOKED_AT, full=True), _MOST_LOOKED_AT)
         return list(islice(_soft_prompts(api, hits, sizes, Path(beside)), limit))
 
 

@@ -54,7 +54,7 @@ def remove(
 
     ref = SoftPromptRef.parse(soft_prompt)
     if ref.repo_id is None or ref.subfolder is not None:
-        msg = f"{soft_prompt}: the cache is kept by repository. Name it 'org/name' or 'org/name@revision'; a folder of yours is yours to remove."
+        msg = f"{soft_prompt}: the cache is kept by repository. Name it 'org/name' or 'org/name@revision'; your own folders are not in it."
         raise InvalidReferenceError(msg)
     going, freed = remove_cached(ref, dry_run=True)
     if not json:
@@ -72,8 +72,9 @@ def _show(entries: list[CachedSoftPrompt]) -> None:
     table = Table("soft prompt", "commit", "type", "tokens", "for", "size", "last used", box=None, header_style="bold")
     for entry in entries:
         ref = entry.ref
-        commit = f"{(ref.revision or '')[:_SHORT]}{f' ({", ".join(entry.branches)})' if entry.branches else ''}"
-        name = f"{ref.repo_id}{f'#{ref.subfolder}' if ref.subfolder else ''}"
+        branches = f" ({', '.join(entry.branches)})" if entry.branches else ""
+        commit = f"{(ref.revision or '')[:_SHORT]}{branches}"
+        name = f"{ref.repo_id}#{ref.subfolder}" if ref.subfolder else str(ref.repo_id)
         when = entry.last_used.strftime("%Y-%m-%d")
         table.add_row(name, commit, entry.kind, str(entry.num_virtual_tokens), entry.base_model, decimal(entry.size), when)
     people.print(table, markup=False)

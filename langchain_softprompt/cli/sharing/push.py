@@ -79,7 +79,9 @@ def _files(folder: Path, repository: str, evaluation: Path | None, base_model: s
     if card is not None and evaluation is not None:
         msg = "card: a README.md of yours says itself what the evaluation found. Leave out --evaluation or --card."
         raise InvalidSettingsError(msg)
-    text = _read(card) if card is not None else write_card(soft_prompt, repository, evaluation=_evaluation(evaluation), base_model=base_model)
+    text = (
+        _read(card) if card is not None else write_card(soft_prompt, repository, evaluation=_evaluation(evaluation), base_model=base_model)
+    )
     with tempfile.TemporaryDirectory() as beside:
         written = soft_prompt.save(beside)
         files = {file.name: file.read_bytes() for file in sorted(written.iterdir()) if file.suffix in (".json", ".safetensors")}

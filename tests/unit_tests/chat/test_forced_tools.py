@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from dataclasses import replace
 from typing import Any
@@ -127,6 +128,16 @@ def test_tool_strategy_of_an_agent_gives_its_object(llm: ChatSoftPrompt) -> None
     """LangChain binds the schema as a tool that has to be called."""
     agent = create_agent(llm.bind(parallel_tool_calls=False), tools=[], response_format=ToolStrategy(Size))  # type: ignore[arg-type]
     assert agent.invoke({"messages": [HumanMessage("Hello!")]})["structured_response"].model_dump()["größe"] in ("klein", "groß")
+
+
+def test_a_format_beside_tools_is_held_to_as_it_is_without_them(llm: ChatSoftPrompt) -> None:
+    """Objects are closed, and a format that nobody knows is a remark."""
+    schema = {"type": "object", "properties": {"n": {"type": "string", "maxLength": 3, "format": "of-mine"}}, "required": ["n"]}
+    held = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    answers = [llm.bind_tools([bill], response_format=held).invoke("Hello!", seed=seed, max_tokens=40) for seed in range(12)]
+    objects = [json.loads(answer.text) for answer in answers if not answer.tool_calls + answer.invalid_tool_calls]
+    assert objects
+    assert all(set(one) == {"n"} for one in objects)
 
 
 def test_provider_strategy_with_tools_gives_calls_or_its_object(llm: ChatSoftPrompt) -> None:
