@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 # --no-compile: only what is imported gets compiled, at first use, which is a good part of a minute less here.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --quiet --quiet --no-compile --constraint constraints.txt
+OLAH := $(VENV)/olah
 RUNTIME := $(VENV)/.made-runtime
 DEV := $(VENV)/.made-dev
 
@@ -30,8 +31,8 @@ demo: $(RUNTIME) ## from nothing to the main job on an embedded model, on this m
 test: $(DEV) ## every fast test, and every example in the README and the docs
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
-integration: $(DEV) ## the slow suite
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+integration: $(DEV) $(OLAH)/.made ## the slow suite
+	OLAH=$(OLAH)/bin/olah-cli $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -75,4 +76,10 @@ $(RUNTIME): pyproject.toml constraints.txt
 
 $(DEV): $(RUNTIME)
 	$(PIP_INSTALL) --build-constraint constraints.txt --editable '.[train,eval,plots,datasets,structured,docs]' --group dev
+	@touch $@
+
+# Other people's Hub server, a second opinion on ours; its dependencies are its own business.
+$(OLAH)/.made: $(DEV)
+	$(PYTHON) -m venv $(OLAH)
+	$(OLAH)/bin/python -m pip --disable-pip-version-check install --quiet --quiet --no-compile olah==0.5.4
 	@touch $@

@@ -8,7 +8,8 @@ import threading
 from langchain_softprompt.hub.client import Kinds, client, in_plain_words
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_Key = tuple[str, str, str | None]
+_DEFAULT_BRANCH = "main"  # of every repository on the Hub; mirrors answer to its name, not all to no name
+_Key = tuple[str, str, str]
 
 
 class Pins:
@@ -25,16 +26,17 @@ class Pins:
         Raises:
             SoftPromptError: Of the kinds given: there is no such repository or revision, or it can't be told.
         """
-        if revision is not None and is_commit(revision):
-            return revision
+        asked = revision or _DEFAULT_BRANCH
+        if is_commit(asked):
+            return asked
         api = client()
-        key = (str(api.endpoint), repo_id, revision)
+        key = (str(api.endpoint), repo_id, asked)
         with self._guard:
             asking = self._asking.setdefault(key, threading.Lock())
         with asking:
             if key not in self._commits:
                 with in_plain_words(repo_id, revision, kinds):
-                    found = api.resolve_revision(repo_id, revision=revision).resolved
+                    found = api.resolve_revision(repo_id, revision=asked).resolved
                 self._commits[key] = str(found)
             return self._commits[key]
 

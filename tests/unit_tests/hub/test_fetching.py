@@ -118,7 +118,7 @@ def test_threads_that_ask_at_once_ask_the_hub_once_for_the_commit(default_hub: L
     for thread in threads:
         thread.join()
     assert [one[1] for one in found] == [commit] * 8
-    assert default_hub.requests.count(f"GET /api/models/{NAME}") == 1
+    assert default_hub.requests.count(f"GET /api/models/{NAME}/revision/main") == 1
 
 
 def test_a_model_is_fetched_at_its_commit_and_its_configuration_alone_where_that_is_all_that_is_asked(default_hub: LoopbackHub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from huggingface_hub import constants
 
 from langchain_softprompt.errors import HubUnreachableError
 from langchain_softprompt.hub import HubPolicy, set_policy
@@ -75,7 +76,7 @@ def test_organisations_that_are_not_allowed_are_not_found(filled: LoopbackHub) -
         set_policy(None)
 
 
-def test_a_hub_out_of_reach_is_a_typed_error(filled: LoopbackHub) -> None:
-    filled.down()
+def test_offline_is_a_typed_error(filled: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubUnreachableError, match="soft prompts"):
         names()
