@@ -38,8 +38,8 @@ class Converted:
 def convert(file: str | Path, *, base_model: str | None = None) -> Converted:
     """Read a soft prompt in another project's format: caikit's and TGIS's ``decoder.pt``, or KoboldAI's ``.zip``.
 
-    Nothing in the file is run, and no more memory is taken than 256 MiB of it need. Formats that can't be read without running
-    what is in them are refused by name, whatever the file is called.
+    Nothing in the file is run, and neither it nor what is unpacked of it may be larger than 256 MiB. Formats that can't be read
+    without running what is in them are refused by name.
 
     Args:
         file: The file.

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from langchain_softprompt.errors import InvalidSettingsError, ModelMismatchError
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.hub.integrity import MAX_TENSOR_BYTES
 from langchain_softprompt.prefix.compiling import compile_prefix
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
 from langchain_softprompt.prefix.probes import run_probes
 from langchain_softprompt.soft_prompt import BaseModelRecord, Manifest, ProbesRecord, SoftPrompt
-from langchain_softprompt.soft_prompt.folder import MAX_TENSOR_BYTES
 from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS, read_config
 
 CARTRIDGE = "CARTRIDGE"
