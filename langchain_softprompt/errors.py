@@ -14,8 +14,8 @@ The whole tree::
     │   └── PublishConflictError         the repository moved on while something was published to it
     ├── UntrustedSoftPromptError     refused by your own rules: its organisation, or what the Hub's scanners say of it
     ├── LockFileError                soft-prompts.lock can't be read, or does not hold what is asked for
-    ├── InvalidSoftPromptError       a folder that is not a well-formed soft prompt
-    │   ├── UnsupportedSoftPromptError   a PEFT type or task type that is no static prefix
+    ├── InvalidSoftPromptError       a folder or file that is not a well-formed soft prompt
+    │   ├── UnsupportedSoftPromptError   a PEFT type, task type or file format that is no static prefix
     │   ├── UnsafeFileError              pickle, a path that leaves the folder, not a regular file
     │   └── NonFiniteSoftPromptError     NaN or Inf, as stored, after the cast, or once compiled
     ├── ModelMismatchError           a soft prompt that was made for another frozen model
@@ -89,7 +89,7 @@ class LockFileError(SoftPromptError, ValueError):
 
 
 class InvalidSoftPromptError(SoftPromptError, ValueError):
-    """A folder that is not a well-formed soft prompt.
+    """A folder, or a file to convert, that is not a well-formed soft prompt.
 
     Attributes:
         file: The file at fault, relative to the soft prompt's folder.
@@ -109,7 +109,7 @@ class InvalidSoftPromptError(SoftPromptError, ValueError):
 
 
 class UnsupportedSoftPromptError(InvalidSoftPromptError):
-    """A PEFT type or task type that does not reduce to a static prefix."""
+    """A PEFT type, task type or file format that does not reduce to a static prefix of a language model."""
 
 
 class UnsafeFileError(InvalidSoftPromptError):

@@ -7,8 +7,10 @@ import sys
 import typer
 
 from langchain_softprompt.cli.check import check
+from langchain_softprompt.cli.convert import convert
 from langchain_softprompt.cli.distill import distill
 from langchain_softprompt.cli.evaluate import evaluate
+from langchain_softprompt.cli.export import export
 from langchain_softprompt.cli.inspect import inspect
 from langchain_softprompt.cli.output import show_error
 from langchain_softprompt.cli.sharing.cached import list_cached, remove
@@ -45,6 +47,8 @@ app.command("rm")(remove)
 app.command("search")(search)
 app.command("lock")(lock)
 app.command("push")(push)
+app.command("export")(export)
+app.command("convert")(convert)
 
 
 def main() -> None:

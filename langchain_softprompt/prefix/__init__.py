@@ -3,6 +3,7 @@
 Files:
     kv_prefix.py        KVPrefix: keys and values that a row's cache starts from
     compiling.py        segments (token ids, embedding rows, ready keys and values) become a KVPrefix
+    exporting.py        any soft prompt as keys and values that plain PEFT loads, type CARTRIDGE
     run.py              Run: a run of tokens with its keys and values, in a tree of shared heads
     store.py            PrefixStore: compiled soft prompts and text after them, kept within a byte budget
     probes.py           run_probes: recorded probes read again, ProbeReport: same, drifted or broken
@@ -23,6 +24,7 @@ from langchain_softprompt.prefix.compiling import (
     non_finite_answers,
     soft_segment,
 )
+from langchain_softprompt.prefix.exporting import export_cartridge
 from langchain_softprompt.prefix.kv_prefix import KVPrefix, cache_tensors
 from langchain_softprompt.prefix.probe_recording import choose_probes, record_probes, with_probes
 from langchain_softprompt.prefix.probe_watch import watch_drift
@@ -47,6 +49,7 @@ __all__ = [
     "choose_probes",
     "compile_prefix",
     "compile_segments",
+    "export_cartridge",
     "non_finite_answers",
     "record_probes",
     "run_probes",
