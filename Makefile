@@ -15,11 +15,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PIP_INSTALL := $(PIP) install --quiet --quiet --no-compile --constraint constraints.txt
 OLAH := $(VENV)/olah
+OLD_HUB := $(VENV)/old-hub
 RUNTIME := $(VENV)/.made-runtime
 DEV := $(VENV)/.made-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test integration lint format types layers docs bench quality hooks clean
+.PHONY: help demo test integration hub lint format types layers docs bench quality hooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,12 @@ test: $(DEV) ## every fast test, and every example in the README and the docs
 
 integration: $(DEV) $(OLAH)/.made ## the slow suite
 	OLAH=$(OLAH)/bin/olah-cli $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# Oldest and newest client of the Hub, each with Xet and with LFS.
+hub: $(DEV) $(OLD_HUB)/.made ## the tests of the Hub, with each client that is supported
+	for client in "" "$(abspath $(OLD_HUB))"; do for off in 0 1; do \
+	  HF_HUB_DISABLE_XET=$$off PYTHONPATH=$$client $(BIN)/python -m pytest tests/unit_tests/hub tests/unit_tests/cli/test_sharing.py $(PYTEST_ARGS) || exit 1; \
+	done; done
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -82,4 +89,8 @@ $(DEV): $(RUNTIME)
 $(OLAH)/.made: $(DEV)
 	$(PYTHON) -m venv $(OLAH)
 	$(OLAH)/bin/python -m pip --disable-pip-version-check install --quiet --quiet --no-compile olah==0.5.4
+	@touch $@
+
+$(OLD_HUB)/.made: $(DEV)
+	$(PIP) install --quiet --quiet --no-compile --no-deps --target $(OLD_HUB) huggingface_hub==1.31.0
 	@touch $@

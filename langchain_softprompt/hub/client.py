@@ -64,6 +64,7 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
         name: What the user calls it; by default the repository and the revision.
     """
     from huggingface_hub import errors
+    from huggingface_hub.utils import httpx  # httpx or httpx2, whichever the client uses
 
     name = name or (f"{repo_id}@{revision}" if revision else repo_id)
     try:
@@ -89,7 +90,7 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
         raise _of_status(name, error, kinds, doing) from _safe(error)
     except Exception as error:  # noqa: BLE001 - the HTTP client's own errors (a proxy's, say) come through as they are
         msg = f"Can't {doing} {name}: {plain(error)}"
-        raise kinds.unreachable(msg) from _safe(error)
+        raise (kinds.unreachable if isinstance(error, httpx.TransportError) else kinds.other)(msg) from _safe(error)
 
 
 def _of_status(name: str, error: Exception, kinds: Kinds, doing: str) -> SoftPromptError:
