@@ -95,7 +95,7 @@ class Scores:
             for pair in self.report.comparisons
             if pair.metric == first.name and pair.arm == self.own.name and pair.other in self.labels
         ]
-        return table([f"{first.name}, beside", "difference", "95 % interval", "p", "this soft prompt is"], rows) if rows else None
+        return table([f"{first.name}, compared with", "difference", "95 % interval", "p", "this soft prompt is"], rows) if rows else None
 
     def meanings(self) -> list[Markdown]:
         """What each metric says."""
@@ -127,7 +127,8 @@ class Scores:
 
     def _renamed(self, text: str) -> str:
         # Its own name may be a path, and those of baselines may hold it.
-        labels = {_FOLDS.sub("", self.own.name): OWN, **self.labels}
+        paths = {name: label for name, label in self.labels.items() if " of " in name}
+        labels = {_FOLDS.sub("", self.own.name): OWN, self.own.name: OWN, **paths}
         names = "|".join(re.escape(name) for name in sorted(labels, key=len, reverse=True) if name)
         return re.sub(rf"(?<![\w/])(?:{names})(?![\w/])", lambda found: labels[found[0]], text)
 
