@@ -31,11 +31,9 @@ _SETTINGS = {
     "labels": "labels to choose from",
     "max_tokens": "most tokens of an answer",
     "ignore_case": "upper and lower case alike",
-    "few_shot": "solved examples",
     "seed": "seed",
 }
 _MOST_FINDINGS = 40
-_COUNTS = {"labels", "few_shot"}  # of which 0 says that there were none
 _FOLDS = re.compile(r", (\d{1,4}) folds$")
 _ENVIRONMENT = ("dtype", "quantization", "device", "langchain_softprompt", "torch", "transformers")
 
@@ -196,7 +194,7 @@ def _spelled(score: Score, scale: Scale) -> str:
 
 
 def _says(name: str, value: object) -> bool:
-    return value not in (None, "") and value is not False and not (value == 0 and name in _COUNTS)
+    return value not in (None, "") and value is not False and not (value == 0 and name == "labels")
 
 
 def spelled(value: object) -> str:

@@ -89,7 +89,7 @@ def fill_sections(
         "hard_prompt": _messages(manifest.hard_prompt if manifest else []),
         **_judged(scores),
         "validation": _validation(manifest),
-        "validation_rows": _count(data.validation_rows, "validation row") if data else "its validation rows",
+        "validation_rows": _count(data.validation_rows, "validation row") if data and data.validation_rows else "",
         "ref": Markdown(ref),
         "model": Markdown(base.model),
         "data": _data(data),

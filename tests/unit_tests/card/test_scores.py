@@ -77,6 +77,13 @@ def test_without_an_evaluation_the_hub_gets_no_scores_although_training_had_some
     assert any(line.startswith("From training, on 100 validation rows.") for line in _lines(text))
 
 
+def test_scores_of_a_training_without_validation_rows_are_not_said_to_be_of_any() -> None:
+    for data in (None, {"digest": "d" * 64, "rows": 9, "validation_rows": 0}):
+        text = card(soft_prompt(data=data))
+        assert "Written down in training:" in _lines(text)
+        assert "validation rows. Its best step" not in text
+
+
 def test_rows_on_the_hub_are_named_by_their_data_set() -> None:
     (index,) = front(card(evaluation=evaluation(source="https://huggingface.co/datasets/acme/animals")))["model-index"]
     assert index["results"][0]["dataset"] == {"type": "acme/animals", "name": "acme/animals"}
