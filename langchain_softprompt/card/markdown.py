@@ -39,17 +39,18 @@ def one_line(text: object, most: int = 2000) -> str:
     return "".join(map(_visible, line))
 
 
-def words(text: object, most: int = 2000) -> Markdown:
+def words(text: object, most: int = 2000, *, within: bool = False) -> Markdown:
     """A text as a reader sees it: no mark-up, no HTML, no link.
 
     Args:
         text: The text; what is Markdown already stays as it is.
         most: Its most characters.
+        within: Whether something stands before it on its line, so that it can open no list or heading.
     """
     if isinstance(text, Markdown):
         return text
     pieces = [code(piece) if _DOES_SOMETHING.search(piece) else _escaped(piece) for piece in one_line(text, most).split(" ")]
-    opening = _OPENS_A_BLOCK.match(pieces[0])
+    opening = None if within else _OPENS_A_BLOCK.match(pieces[0])
     if opening:
         at = opening.end() if opening[0].isdigit() else 0
         pieces[0] = f"{pieces[0][:at]}\\{pieces[0][at:]}"
@@ -86,7 +87,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, numbers: 
         numbers: Whether all columns but the first hold numbers.
     """
     rule = ["---", *(["---:" if numbers else "---"] * (len(head) - 1))]
-    lines = [[words(cell) or " " for cell in row] for row in (head, *rows)]
+    lines = [[words(cell, within=True) or " " for cell in row] for row in (head, *rows)]
     lines.insert(1, [Markdown(cell) for cell in rule])
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 

@@ -31,11 +31,9 @@ _SETTINGS = {
     "labels": "labels to choose from",
     "max_tokens": "most tokens of an answer",
     "ignore_case": "upper and lower case alike",
-    "few_shot": "solved examples",
     "seed": "seed",
 }
 _MOST_FINDINGS = 40
-_COUNTS = {"labels", "few_shot"}  # of which 0 says that there were none
 _FOLDS = re.compile(r", (\d{1,4}) folds$")
 _ENVIRONMENT = ("dtype", "quantization", "device", "langchain_softprompt", "torch", "transformers")
 
@@ -95,7 +93,7 @@ class Scores:
             for pair in self.report.comparisons
             if pair.metric == first.name and pair.arm == self.own.name and pair.other in self.labels
         ]
-        return table([f"{first.name}, beside", "difference", "95 % interval", "p", "this soft prompt is"], rows) if rows else None
+        return table([f"{first.name}, compared with", "difference", "95 % interval", "p", "this soft prompt is"], rows) if rows else None
 
     def meanings(self) -> list[Markdown]:
         """What each metric says."""
@@ -127,7 +125,8 @@ class Scores:
 
     def _renamed(self, text: str) -> str:
         # Its own name may be a path, and those of baselines may hold it.
-        labels = {_FOLDS.sub("", self.own.name): OWN, **self.labels}
+        paths = {name: label for name, label in self.labels.items() if " of " in name}
+        labels = {_FOLDS.sub("", self.own.name): OWN, self.own.name: OWN, **paths}
         names = "|".join(re.escape(name) for name in sorted(labels, key=len, reverse=True) if name)
         return re.sub(rf"(?<![\w/])(?:{names})(?![\w/])", lambda found: labels[found[0]], text)
 
@@ -195,7 +194,7 @@ def _spelled(score: Score, scale: Scale) -> str:
 
 
 def _says(name: str, value: object) -> bool:
-    return value not in (None, "") and value is not False and not (value == 0 and name in _COUNTS)
+    return value not in (None, "") and value is not False and not (value == 0 and name == "labels")
 
 
 def spelled(value: object) -> str:

@@ -83,12 +83,13 @@ def fill_sections(
         "pinned": ref.revision is not None,
         "has_manifest": manifest is not None,
         "fingerprint": base.fingerprint is not None,
-        "drop": soft_prompt.drop_default_system,
-        "inputs": _messages(inputs),
+        "drop": soft_prompt.drop_default_system and all(message.role != "system" for message in inputs),
+        "inputs": _messages(manifest.input_messages if manifest else []),
+        "usable": bool(inputs),
         "hard_prompt": _messages(manifest.hard_prompt if manifest else []),
         **_judged(scores),
         "validation": _validation(manifest),
-        "validation_rows": _count(data.validation_rows, "validation row") if data else "its validation rows",
+        "validation_rows": _count(data.validation_rows, "validation row") if data and data.validation_rows else "",
         "ref": Markdown(ref),
         "model": Markdown(base.model),
         "data": _data(data),
@@ -96,7 +97,7 @@ def fill_sections(
         "licence_of_data": licence_of_data,
         "distilled": manifest is not None and manifest.distilled,
         "marks": len(data.marks) if data else 0,
-        "making": table(("the run", ""), _making(soft_prompt, scores)),
+        "making": table(("the run", ""), _making(soft_prompt)),
         "probes": _count(len(probes.probes), "probe") if probes and probes.probes else "",
         "probed_on": _probed_on(manifest),
         "version": __version__,
@@ -170,7 +171,7 @@ def _data(data: DataRecord | None) -> Markdown | None:
     return table(("data", ""), rows)
 
 
-def _making(soft_prompt: SoftPrompt, scores: Scores | None) -> Iterator[tuple[object, object]]:
+def _making(soft_prompt: SoftPrompt) -> Iterator[tuple[object, object]]:
     manifest = soft_prompt.manifest
     yield "method", manifest.method if manifest else Markdown(f"not recorded (PEFT type `{soft_prompt.kind}`)")
     if manifest is None:
@@ -182,11 +183,6 @@ def _making(soft_prompt: SoftPrompt, scores: Scores | None) -> Iterator[tuple[ob
     yield "seeds", ", ".join(map(str, manifest.seeds)) or "not recorded"
     yield "date", manifest.created or "not recorded"
     yield "made by", f"langchain-softprompt {manifest.package_version}" if manifest.package_version else "not recorded"
-    environment = scores.report.environment if scores else {}
-    probes = manifest.probes
-    for library in ("torch", "transformers"):
-        version = (getattr(probes, library) if probes else "") or environment.get(library, "")
-        yield library, version or "not recorded"
     if manifest.tensors_sha256:
         yield Markdown("SHA-256 of `adapter_model.safetensors`"), code(manifest.tensors_sha256)
 
