@@ -125,7 +125,8 @@ def _no_call(random: Random) -> Row:
 
 def _formatted(random: Random) -> Row:
     schema, text, value = random.choice(FORMATS)(random)
-    return {"messages": [*_opened(random, text), _say(_json(value))], **_held_to(random, schema)}
+    shown = {"show_schema": True} if random.random() < 0.5 else {}
+    return {"messages": [*_opened(random, text), _say(_json(value))], **_held_to(schema), **shown}
 
 
 def _format_called(random: Random) -> Row:
@@ -151,7 +152,7 @@ def _report_written(random: Random) -> Row:
     tool, said, schema, value = _to_report(random)
     if said[-1]["role"] == "tool":
         said.append(_say(_json(value)))
-    return {"messages": said, "tools": _with(random, tool, random.choice((0, 0, 1))), **_held_to(random, schema)}
+    return {"messages": said, "tools": _with(random, tool, random.choice((0, 0, 1))), **_held_to(schema)}
 
 
 def _to_report(random: Random) -> tuple[MadeUpTool, list[Row], dict[str, Any], dict[str, Any]]:
@@ -164,10 +165,8 @@ def _to_report(random: Random) -> tuple[MadeUpTool, list[Row], dict[str, Any], d
     return tool, said if random.random() < 0.35 else [*said, _answer(tool, answer)], schema, value
 
 
-def _held_to(random: Random, schema: dict[str, Any]) -> Row:
-    named = {"name": schema["title"], "schema": schema}
-    shown = {"show_schema": True} if random.random() < 0.5 else {}
-    return {"response_format": {"type": "json_schema", "json_schema": named}, **shown}
+def _held_to(schema: dict[str, Any]) -> Row:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": schema["title"], "schema": schema}}}
 
 
 def _as_tool(schema: dict[str, Any]) -> Row:
@@ -191,16 +190,16 @@ def _any_json(random: Random) -> Row:
 
 
 _SCENES: tuple[tuple[Callable[[Random], Row], float], ...] = (
-    (_one_call, 0.28),
-    (_bare_call, 0.06),
+    (_one_call, 0.31),
+    (_bare_call, 0.07),
     (_two_calls, 0.05),
-    (_told, 0.10),
+    (_told, 0.12),
     (_both_told, 0.02),
     (_again, 0.04),
-    (_no_call, 0.06),
-    (_formatted, 0.10),
+    (_no_call, 0.07),
+    (_formatted, 0.09),
     (_any_json, 0.05),
-    (_format_called, 0.05),
-    (_report_called, 0.08),
-    (_report_written, 0.11),
+    (_format_called, 0.04),
+    (_report_called, 0.07),
+    (_report_written, 0.07),
 )

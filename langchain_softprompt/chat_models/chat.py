@@ -23,7 +23,7 @@ from langchain_softprompt.chat_models.entering import EnteredChat, with_carried
 from langchain_softprompt.chat_models.holding import held_to
 from langchain_softprompt.chat_models.speaking import chunk_of, last_chunk_of, result_of, speech_of
 from langchain_softprompt.chat_models.tool_calling import openai_tools, tool_use, visible_ids
-from langchain_softprompt.chats import ToolUse
+from langchain_softprompt.chats import ToolUse, shows_format
 from langchain_softprompt.messages import reasoning_begun, render_messages
 from langchain_softprompt.tool_calls import find_format
 
@@ -153,7 +153,7 @@ class ChatSoftPrompt(Batching, EnteredChat):
                 drop_default_system=soft_prompt is not None and soft_prompt.drop_default_system,
                 use=use,
                 tool_format=tool_format,
-                words=held.instruction if held is not None and kwargs.get("show_schema") else None,
+                words=held.instruction if held is not None and shows_format(kwargs.get("show_schema"), use) else None,
             )
             begun = reasoning_begun(tokenizer, token_ids, self.reasoning)
             return Call(

@@ -10,9 +10,9 @@ Files:
 
 from __future__ import annotations
 
-from langchain_softprompt.chats.format_words import format_words, with_words
+from langchain_softprompt.chats.format_words import format_words, shows_format, with_words
 from langchain_softprompt.chats.forms import PlainMessage, in_first_form
 from langchain_softprompt.chats.rendering import render_plain
 from langchain_softprompt.chats.tool_use import ToolUse, told_in_chat
 
-__all__ = ["PlainMessage", "ToolUse", "format_words", "in_first_form", "render_plain", "told_in_chat", "with_words"]
+__all__ = ["PlainMessage", "ToolUse", "format_words", "in_first_form", "render_plain", "shows_format", "told_in_chat", "with_words"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.chats.forms import PlainMessage
+
+if TYPE_CHECKING:
+    from langchain_softprompt.chats.tool_use import ToolUse
 
 
 def format_words(response_format: Mapping[str, Any] | None) -> str | None:
@@ -22,6 +25,19 @@ def format_words(response_format: Mapping[str, Any] | None) -> str | None:
     return None
 
 
+def shows_format(chosen: bool | None, use: ToolUse) -> bool:  # noqa: FBT001
+    """Whether the model is told of a response format.
+
+    Where tools may be called, it has to choose between a call and an answer, and can't without knowing that an answer is wanted and of
+    which form. Elsewhere the prompt stays the one that was written.
+
+    Args:
+        chosen: What the caller says; ``None`` for nothing.
+        use: The tools on offer.
+    """
+    return (bool(use.tools) and not use.wanted) if chosen is None else chosen
+
+
 def with_words(chat: Sequence[PlainMessage], words: str | None) -> list[PlainMessage]:
     """A chat with words at the end of its system message, or as one."""
     if words is None:
@@ -35,4 +51,4 @@ def _written(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-__all__ = ["format_words", "with_words"]
+__all__ = ["format_words", "shows_format", "with_words"]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from langchain_softprompt.chats import PlainMessage, ToolUse, format_words, with_words
+from langchain_softprompt.chats import PlainMessage, ToolUse, format_words, shows_format, with_words
 from langchain_softprompt.data.examples import Example, check_length, completed, ending_model
 from langchain_softprompt.data.rows import read_objects
 from langchain_softprompt.errors import InvalidSettingsError, TrainingDataError
@@ -31,14 +31,14 @@ class Chat:
             assistant's message may have ``tool_calls``, a tool's has ``tool_call_id``.
         tools: The tools that are offered, ``{"type": "function", "function": {...}}``.
         response_format: What the answer is held to, as for `ChatSoftPrompt`.
-        show_schema: Whether it is told to the model in words, as for `ChatSoftPrompt`.
+        show_schema: Whether it is told to the model in words, as for `ChatSoftPrompt`; ``None``: where tools are offered beside it.
         place: File and line it was read from.
     """
 
     messages: tuple[PlainMessage, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     response_format: Mapping[str, Any] | None = None
-    show_schema: bool = False
+    show_schema: bool | None = None
     place: tuple[str, int] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -66,8 +66,8 @@ class Chat:
         response_format = row.get("response_format")
         if response_format is not None and not isinstance(response_format, Mapping):
             found.refuse(f"response_format: expected an object, found {_shown(response_format)}")
-        show_schema = row.get("show_schema") or False
-        if not isinstance(show_schema, bool):
+        show_schema = row.get("show_schema")
+        if show_schema is not None and not isinstance(show_schema, bool):
             found.refuse(f"show_schema: expected true or false, found {_shown(show_schema)}")
         found.known(row)
         chat = cls(plain, tuple(tools), response_format, show_schema, (source, line) if line is not None else None)
@@ -89,7 +89,7 @@ class Chat:
     @cached_property
     def told(self) -> list[PlainMessage]:
         """All messages, with the response format in words if it is shown."""
-        return with_words(self.messages, format_words(self.response_format) if self.show_schema else None)
+        return with_words(self.messages, format_words(self.response_format) if shows_format(self.show_schema, self.use) else None)
 
     def to_json(self) -> dict[str, Any]:
         """The object of a file that this is read from."""
@@ -98,8 +98,8 @@ class Chat:
             written["tools"] = list(self.tools)
         if self.response_format is not None:
             written["response_format"] = self.response_format
-        if self.show_schema:
-            written["show_schema"] = True
+        if self.show_schema is not None:
+            written["show_schema"] = self.show_schema
         return written
 
 

@@ -352,7 +352,18 @@ def test_allow_invalid_hands_out_what_there_is(llm: ChatSoftPrompt) -> None:
     assert (answer.response_metadata["finish_reason"], len(answer.text)) == ("length", 4)
 
 
-def test_the_schema_is_shown_only_when_asked_for() -> None:
+def test_the_schema_is_shown_beside_tools_where_a_call_or_an_answer_has_to_be_chosen() -> None:
+    """Unless one says otherwise; not where a tool has to be called."""
+    engine = FakeEngine(['{"kind":"new","express":true}'])
+    llm = ChatSoftPrompt(model="fake", engine=engine)
+    tool = {"name": "stock", "description": "What there is.", "parameters": {"type": "object", "properties": {}}}
+    held = {"response_format": _format(Order), "allow_invalid": True}
+    for more in ({}, {"show_schema": False}, {"tool_choice": "any"}, {"show_schema": True, "tool_choice": "any"}):
+        llm.bind_tools([tool]).bind(**more).invoke(QUESTION, **held)  # type: ignore[arg-type]
+    assert ["fits this JSON schema" in request.prompt for request in engine.requests] == [True, False, False, True]
+
+
+def test_without_tools_the_schema_is_shown_only_when_asked_for() -> None:
     engine = FakeEngine(['{"kind":"new","express":true}'])
     held = ChatSoftPrompt(model="fake", engine=engine).with_structured_output(OrderDict)
     shown = ChatSoftPrompt(model="fake", engine=engine).with_structured_output(OrderDict, show_schema=True)

@@ -44,6 +44,15 @@ CHATS: list[dict[str, Any]] = [
         "response_format": SCHEMA,
         "show_schema": True,
     },
+    *(
+        {
+            "messages": [*ANSWERED, {"role": "assistant", "content": '{"é": "high"}'}],
+            "tools": [TOOL],
+            "response_format": SCHEMA,
+            **({} if shown is None else {"show_schema": shown}),
+        }
+        for shown in (None, True, False)
+    ),
 ]
 
 
