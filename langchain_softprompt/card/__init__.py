@@ -10,6 +10,7 @@ Files:
     code.py          code to use it with LangChain and with plain PEFT
     scores.py        what of an evaluation is about one soft prompt
     report.py        Report: an evaluation's JSON, or a manifest's record of one, in one form
+    records.py       publishable(): the records as strangers may read them
     base_model.py    what the base model is called on the Hub
     licences.py      licences as people write them become the Hub's identifiers
     markdown.py      text becomes Markdown that says just that text
@@ -20,5 +21,6 @@ from __future__ import annotations
 
 from langchain_softprompt.card.card import write_card
 from langchain_softprompt.card.problems import card_problems
+from langchain_softprompt.card.records import publishable
 
-__all__ = ["card_problems", "write_card"]
+__all__ = ["card_problems", "publishable", "write_card"]

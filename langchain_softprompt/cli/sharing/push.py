@@ -73,9 +73,9 @@ def _files(folder: Path, repository: str, evaluation: Path | None, base_model: s
     """What is to be published: the soft prompt as it is checked and written again, so that nothing else of the folder gets out."""
     import tempfile
 
-    from langchain_softprompt.card import write_card
+    from langchain_softprompt.card import publishable, write_card
 
-    soft_prompt = load_soft_prompt(str(folder))
+    soft_prompt = publishable(load_soft_prompt(str(folder)), base_model)
     if card is not None and evaluation is not None:
         msg = "card: a README.md of yours says itself what the evaluation found. Leave out --evaluation or --card."
         raise InvalidSettingsError(msg)

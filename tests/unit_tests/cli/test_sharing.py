@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,33 @@ def test_only_the_soft_prompt_s_own_files_get_out(here: LoopbackHub) -> None:
         (Path("own") / name).write_text("secret")
     run("push", "own", NAME, "--yes")
     assert {*here.files(NAME)} - {".gitattributes"} == {*soft_prompt_files(), "README.md"}
+
+
+def test_nothing_that_is_published_tells_of_a_folder_of_this_machine(here: LoopbackHub, tmp_path: Path) -> None:
+    own = SoftPrompt.load(Path("own"))
+    assert own.manifest is not None
+    assert own.manifest.data is not None
+    hidden = str(tmp_path / "secret" / "rows.jsonl")
+    manifest = own.manifest.model_copy(
+        update={
+            "base_model": own.manifest.base_model.model_copy(update={"id": str(tmp_path / "secret-model"), "revision": None}),
+            "data": own.manifest.data.model_copy(update={"source": hidden}),
+            "training": {"start": hidden, "steps_done": 3},
+        }
+    )
+    config = own.config.model_copy(update={"base_model_name_or_path": str(tmp_path / "secret-model")})
+    replace(own, config=config, manifest=manifest).save("own")
+    assert "base_model='org/name'" in refused(InvalidSettingsError, "push", "own", NAME, "--yes")
+    assert run("push", "own", NAME, "--yes", "--base-model", f"acme/tiny@{'ef' * 20}").exit_code == 0
+    for name, content in here.files(NAME).items():
+        assert b"secret" not in content, name
+    (pulled,) = told("pull", NAME)["pulled"]
+    found = SoftPrompt.load(Path(pulled["folder"]))
+    assert found.manifest is not None
+    assert (found.manifest.base_model.id, found.manifest.base_model.revision) == ("acme/tiny", "ef" * 20)
+    assert (found.config.base_model_name_or_path, found.config.revision) == ("acme/tiny", "ef" * 20)
+    assert found.manifest.base_model.fingerprint == own.manifest.base_model.fingerprint
+    assert found.content_hash == own.content_hash
 
 
 def test_a_card_of_ones_own_is_taken_as_it_is(here: LoopbackHub) -> None:
