@@ -22,6 +22,9 @@ from langchain_softprompt.hub.local import MANIFEST_FILE, PICKLED_WEIGHTS, TENSO
 # Non-blocking: opening a named pipe must not hang. No-follow: the path is resolved by then.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
+# A soft prompt has at most three tensors and a few words beside them.
+_MAX_HEADER_BYTES = 1 << 20
+_MOST_TENSORS = 16
 _HASH = 64  # letters of a hash that the Hub cache names shared files by
 
 _REPR = reprlib.Repr()
@@ -83,6 +86,7 @@ class SoftPromptFolder:
         if sha256 is not None and (actual := hashlib.sha256(content).hexdigest()) != sha256:
             hint = "The file was changed or cut short after it was saved; fetch it again."
             raise InvalidSoftPromptError(file=TENSOR_FILE, field="sha256", expected=f"{sha256} ({MANIFEST_FILE})", found=actual, hint=hint)
+        _check_header(content)
         try:
             return load_safetensors(content)
         except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError, OverflowError, AttributeError) as error:
@@ -139,6 +143,21 @@ def _hub_stores(root: Path) -> tuple[Path, ...]:
             stores = (repository / "blobs", repository.parent / "blobs")
             return tuple(store.resolve() for store in stores if store.is_dir() and not store.is_symlink())
     return ()
+
+
+def _check_header(content: bytes) -> None:
+    """Refuse a header that no soft prompt has, before anything of it is made into tensors; what else is wrong the library tells."""
+    length = int.from_bytes(content[:8], "little")
+    if length > _MAX_HEADER_BYTES:
+        raise InvalidSoftPromptError(
+            file=TENSOR_FILE, field="header", expected=f"at most {_MAX_HEADER_BYTES} bytes", found=f"{length} bytes"
+        )
+    try:
+        entries = json.loads(content[8 : 8 + length])
+    except (ValueError, RecursionError):
+        return
+    if isinstance(entries, dict) and len(entries) > _MOST_TENSORS:
+        raise InvalidSoftPromptError(file=TENSOR_FILE, field="tensors", expected=f"at most {_MOST_TENSORS - 1}", found=str(len(entries)))
 
 
 def _refuse_constant(name: str) -> Any:

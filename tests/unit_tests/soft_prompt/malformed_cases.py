@@ -101,6 +101,12 @@ def pickle_only(name: str) -> Change:
     return change
 
 
+def header(text: str, length: int | None = None) -> Change:
+    """A tensor file whose header says this, and its length that."""
+    content = text.encode()
+    return lambda folder: (folder / TENSORS).write_bytes((length or len(content)).to_bytes(8, "little") + content)
+
+
 def huge(name: str, size: int) -> Change:
     return lambda folder: os.truncate(folder / name, size)
 
@@ -130,6 +136,16 @@ CASES = [
         "",
     ),
     # Sizes
+    Case("an endless header", header("{}", 1 << 40), InvalidSoftPromptError, TENSORS, "header", "at most 1048576 bytes", "1099511627776"),
+    Case(
+        "a header of many tensors",
+        header(json.dumps({f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(1000)})),
+        InvalidSoftPromptError,
+        TENSORS,
+        "tensors",
+        "at most 15",
+        "1000",
+    ),
     Case("gigabytes of tensors", huge(TENSORS, (1 << 30) + 1), InvalidSoftPromptError, TENSORS, "size", "1073741824 bytes", "1073741825"),
     Case("megabytes of configuration", huge(CONFIG, 5 << 20), InvalidSoftPromptError, CONFIG, "size", "4194304 bytes", "5242880 bytes"),
     *(
