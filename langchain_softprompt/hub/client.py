@@ -64,7 +64,7 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
         name: What the user calls it; by default the repository and the revision.
     """
     from huggingface_hub import errors
-    from huggingface_hub.utils import httpx  # httpx or httpx2, whichever the client uses
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # httpx or httpx2, whichever the client uses
 
     name = name or (f"{repo_id}@{revision}" if revision else repo_id)
     try:
