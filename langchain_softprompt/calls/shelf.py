@@ -22,13 +22,14 @@ class _Loaded:
     folder: Path
     stamp: _Stamp
     soft_prompt: SoftPrompt
+    commit: str | None
 
 
 class Shelf:
     """Keeps loaded soft prompts by the name they were asked for.
 
-    A Hub reference is resolved to a commit at its first use and stays with that commit for the life of the process. A
-    local folder is read again when its files have changed.
+    A Hub reference is resolved to a commit at its first use and stays with that commit for the life of the process,
+    whatever becomes of the cache. A local folder is read again when its files have changed.
 
     Args:
         max_kept: Most soft prompts to keep, least recently used first out.
@@ -37,7 +38,6 @@ class Shelf:
     def __init__(self, max_kept: int = 256) -> None:
         self._max_kept = max_kept
         self._kept: OrderedDict[str | Path, _Loaded] = OrderedDict()
-        self._pinned: dict[str | Path, tuple[Path, str]] = {}
         self._loading: dict[str | Path, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -58,6 +58,11 @@ class Shelf:
         with self._guard:
             lock = self._loading.setdefault(name, threading.Lock())
         with lock:
+            with self._guard:
+                loaded = self._kept.get(name)
+                if loaded is not None and loaded.commit is not None and not is_folder(name):
+                    self._kept.move_to_end(name)
+                    return loaded.soft_prompt
             folder, commit = self._find(name)
             stamp = _stamp(folder)
             with self._guard:
@@ -67,24 +72,25 @@ class Shelf:
                     return loaded.soft_prompt
             soft_prompt = _load(folder, name, commit)
             with self._guard:
-                self._kept[name] = _Loaded(folder, stamp, soft_prompt)
+                self._kept[name] = _Loaded(folder, stamp, soft_prompt, commit)
                 self._kept.move_to_end(name)
                 if len(self._kept) > self._max_kept:
                     self._kept.popitem(last=False)
             return soft_prompt
 
     def _find(self, name: str | Path) -> tuple[Path, str | None]:
-        if name in self._pinned and not (Path(name) / hub.SOFT_PROMPT_FILES[0]).is_file():
-            return self._pinned[name]
         folder, commit = hub.fetch_soft_prompt(SoftPromptRef.parse(name))
-        if commit is not None:
-            self._pinned[name] = (folder, commit)
         return folder.absolute(), commit  # absolute: a relative name means another folder after a change of directory
 
 
 def is_local(name: str | Path) -> bool:
     """Whether the name leads to a folder on this machine without asking the Hub."""
-    return SoftPromptRef.parse(name).folder is not None or (Path(name) / hub.SOFT_PROMPT_FILES[0]).is_file()
+    return SoftPromptRef.parse(name).folder is not None or is_folder(name)
+
+
+def is_folder(name: str | Path) -> bool:
+    """Whether a soft prompt lies in a folder of exactly that name."""
+    return (Path(name) / hub.SOFT_PROMPT_FILES[0]).is_file()
 
 
 def _load(folder: Path, name: str | Path, commit: str | None) -> SoftPrompt:

@@ -64,6 +64,7 @@ class ArmScores(_Part):
     scores: dict[str, Score]
     virtual_tokens: int | None = None
     read_tokens: _Number | None = None
+    soft_prompt_hash: str | None = None
 
 
 class Pair(_Part):

@@ -15,6 +15,7 @@ from langchain_softprompt.evaluation import Interval
 from langchain_softprompt.evaluation.metrics.metric import Scale
 from langchain_softprompt.evaluation.words import spell, spell_difference, spell_interval, spell_p, spell_range
 from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt.folder import shown
 
 if TYPE_CHECKING:
     from langchain_softprompt.evaluation import Evaluation
@@ -153,6 +154,12 @@ def find_scores(soft_prompt: SoftPrompt, evaluation: Evaluation | Mapping[str, A
         msg = (
             f"evaluation: its soft prompt has {own.virtual_tokens} virtual tokens, and this one has {soft_prompt.num_virtual_tokens}. "
             "Give the evaluation of this soft prompt."
+        )
+        raise EvaluationError(msg)
+    if own.soft_prompt_hash not in (None, soft_prompt.content_hash):
+        msg = (
+            f"evaluation: its soft prompt {shown(own.name)} has the hash {shown(own.soft_prompt_hash)}, and this one "
+            f"{soft_prompt.content_hash!r}. Give the evaluation of this soft prompt."
         )
         raise EvaluationError(msg)
     weights = report.environment.get("fingerprint")

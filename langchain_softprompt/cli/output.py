@@ -13,7 +13,11 @@ from rich.segment import Segment
 
 # Letters that steer a terminal, each shown as its picture; a line's end and a tab are none here.
 _PICTURES = (
-    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+    | {0x7F: 0x2421}
+    | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+    # Half characters, and letters that turn the line around.
+    | dict.fromkeys([*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 )
 
 
@@ -40,8 +44,8 @@ def say(text: str) -> None:
 
 
 def show_json(facts: dict[str, Any]) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(facts, ensure_ascii=False))  # noqa: T201 - stdout is the interface
+    """One JSON object on stdout, in ASCII: a stranger's text may hold what no terminal or encoding takes."""
+    print(json.dumps(facts))  # noqa: T201 - stdout is the interface
 
 
 def progress_bar() -> Progress:

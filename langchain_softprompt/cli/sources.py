@@ -13,8 +13,23 @@ def load_soft_prompt(source: str, *, task: str | None = None) -> SoftPrompt:
     """Load a folder of that name where there is one, as a shell would complete it; else a reference as everywhere."""
     from langchain_softprompt.soft_prompt import SoftPrompt
 
-    named = Path(source) if Path(source).expanduser().is_dir() else source
+    try:
+        named = Path(source) if Path(source).expanduser().is_dir() else source
+    except (RuntimeError, OSError, ValueError):  # nobody's home folder, a name too long: a reference, if anything
+        named = source
     return SoftPrompt.load(named, task=int(task) if task is not None and task.isdecimal() else task)
 
 
-__all__ = ["load_soft_prompt"]
+def load_whole(source: str) -> SoftPrompt:
+    """Load all tasks of a multitask prompt, or any other soft prompt."""
+    from langchain_softprompt.errors import InvalidSoftPromptError
+
+    try:
+        return load_soft_prompt(source)
+    except InvalidSoftPromptError as error:
+        if error.field != "task":
+            raise
+        return load_soft_prompt(source, task="0")
+
+
+__all__ = ["load_soft_prompt", "load_whole"]

@@ -173,6 +173,7 @@ def _arm_result(scored: Scored, by_text: float | None) -> ArmResult:
         virtual_tokens=arm.soft_prompt.num_virtual_tokens if arm.soft_prompt is not None else 0,
         read_tokens=round(read, 2),
         saved_tokens=None if not by_text or arm.kind == "hard prompt" else 1 - read / by_text,
+        soft_prompt_hash=arm.soft_prompt.content_hash if arm.soft_prompt is not None else None,
     )
 
 

@@ -73,6 +73,7 @@ class ArmResult:
         virtual_tokens: Length of its soft prompt; 0 without one.
         read_tokens: Tokens read a row, on average, virtual tokens included.
         saved_tokens: How many fewer that is than the hard prompt reads, as a share; ``None`` without a hard prompt.
+        soft_prompt_hash: `SoftPrompt.content_hash` of its soft prompt; ``None`` without one.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ArmResult:
     virtual_tokens: int
     read_tokens: float
     saved_tokens: float | None
+    soft_prompt_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

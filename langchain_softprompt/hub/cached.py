@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_softprompt.errors import SoftPromptNotFoundError
+from langchain_softprompt.errors import HubError, SoftPromptNotFoundError
 from langchain_softprompt.hub.integrity import MAX_JSON_BYTES
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, TENSOR_FILE
 from langchain_softprompt.refs import SoftPromptRef
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # PEFT's names of the types that put vectors before the text.
 SOFT_PROMPT_KINDS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE", "MULTITASK_PROMPT_TUNING", "CPT")
+_OWN_FILES = frozenset({CONFIG_FILE, TENSOR_FILE, MANIFEST_FILE, "README.md", ".gitattributes"})
 _FEWEST_LETTERS = 7  # of a commit that is named by its beginning
 
 
@@ -91,10 +92,24 @@ def remove_cached(ref: SoftPromptRef, *, dry_run: bool = False) -> tuple[list[Ca
     if cache is None or not going:
         msg = f"The cache holds no soft prompt {ref}. See what it holds: langchain-softprompt list"
         raise SoftPromptNotFoundError(msg)
+    _check_alone(ref, cache, {commit for commit, _ in going})
     strategy = cache.delete_revisions(*{commit for commit, _ in going})
     if not dry_run:
         strategy.execute()
     return [entry for _, entries in going for entry in entries], strategy.expected_freed_size
+
+
+def _check_alone(ref: SoftPromptRef, cache: HFCacheInfo, commits: set[str]) -> None:
+    """Refuse to take out anything but soft prompts: a snapshot goes as a whole."""
+    for repo, revision in _revisions(cache):
+        if repo.repo_id == ref.repo_id and revision.commit_hash in commits:
+            others = sorted(file.file_name for file in revision.files if file.file_name not in _OWN_FILES)
+            if others:
+                msg = (
+                    f"The cache holds more of {ref} than a soft prompt, {others[0]} for instance, and nothing was taken out. "
+                    f"To take all of it out: hf cache rm model/{ref.repo_id}"
+                )
+                raise HubError(msg)
 
 
 def _scanned() -> HFCacheInfo | None:
@@ -104,6 +119,9 @@ def _scanned() -> HFCacheInfo | None:
         return scan_cache_dir()
     except CacheNotFound:
         return None
+    except (OSError, ValueError) as error:
+        msg = f"The Hub cache can't be read: {error}. Set HF_HUB_CACHE to a folder."
+        raise HubError(msg) from error
 
 
 def _revisions(cache: HFCacheInfo | None) -> Iterator[tuple[CachedRepoInfo, CachedRevisionInfo]]:
@@ -127,9 +145,9 @@ def _entries(repo: CachedRepoInfo, revision: CachedRevisionInfo) -> Iterator[Cac
             ref=SoftPromptRef(repo.repo_id, revision.commit_hash, inside if inside != "." else None),
             branches=tuple(sorted(revision.refs)),
             kind=str(config["peft_type"]),
-            base_model=_text(recorded.get("id") if isinstance(recorded, dict) else config.get("base_model_name_or_path")),
+            base_model=short_text(recorded.get("id") if isinstance(recorded, dict) else config.get("base_model_name_or_path")),
             num_virtual_tokens=_count(config.get("num_virtual_tokens")),
-            description=_text(manifest.get("description")),
+            description=short_text(manifest.get("description")),
             size=sum(file.size_on_disk for file in own),
             last_used=datetime.datetime.fromtimestamp(max(file.blob_last_accessed for file in own), datetime.UTC),
             folder=path.parent,
@@ -152,7 +170,8 @@ def _json(file: Path) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _text(value: object) -> str:
+def short_text(value: object) -> str:
+    """Text out of a stranger's file as it may stand in a list; empty for what is none."""
     return value[:200] if isinstance(value, str) else ""
 
 
@@ -160,4 +179,4 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-__all__ = ["SOFT_PROMPT_KINDS", "CachedSoftPrompt", "cached_soft_prompts", "remove_cached"]
+__all__ = ["SOFT_PROMPT_KINDS", "CachedSoftPrompt", "cached_soft_prompts", "remove_cached", "short_text"]

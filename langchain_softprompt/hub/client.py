@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOGIN = "log in with: hf auth login"
 _TOKEN = re.compile(r"\b(hf_|api_org_)\w+|(?i:bearer\s+\S+)")
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>)]*")
+_WAIT = re.compile(r"(?:^|[;,\s]t=)(\d{1,6})\b")
 _MOST = 500
 
 
@@ -84,8 +85,7 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
         msg = f"The Hub has no repository {repo_id!r}, or it is private. Check the spelling, or {_LOGIN}"
         raise kinds.missing(msg) from _safe(error)
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.RevisionResolutionError) as error:
-        msg = f"{name} is not in the local cache and the Hub can't be reached. Go online once, or give a local folder."
-        raise kinds.unreachable(msg) from _safe(error)
+        raise kinds.unreachable(_out_of_reach(name, doing, error.__cause__)) from _safe(error)
     except errors.HfHubHTTPError as error:
         raise _of_status(name, error, kinds, doing) from _safe(error)
     except Exception as error:  # noqa: BLE001 - the HTTP client's own errors (a proxy's, say) come through as they are
@@ -93,12 +93,23 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
         raise (kinds.unreachable if isinstance(error, httpx.TransportError) else kinds.other)(msg) from _safe(error)
 
 
+def _out_of_reach(name: str, doing: str, cause: BaseException | None) -> str:
+    from huggingface_hub import errors
+
+    if doing != "fetch":
+        return f"Can't {doing} {name}: the Hub can't be reached. Go online, and try again."
+    if isinstance(cause, errors.HfHubHTTPError):
+        return f"{name} is not in the local cache and the Hub is in trouble. Try again later, or give a local folder."
+    return f"{name} is not in the local cache and the Hub can't be reached. Go online once, or give a local folder."
+
+
 def _of_status(name: str, error: Exception, kinds: Kinds, doing: str) -> SoftPromptError:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", 0)
     if status == 429:
-        wait = getattr(response, "headers", {}).get("Retry-After")
-        when = f"in {wait} seconds" if wait and wait.isdigit() else "in a few minutes"
+        headers = getattr(response, "headers", {})
+        wait = _WAIT.search(f"{headers.get('Retry-After', '')};{headers.get('RateLimit', '')}")
+        when = f"in {wait[1]} seconds" if wait else "in a few minutes"
         return kinds.rate_limited(f"The Hub was asked too often, and takes no more for now ({name}). Try again {when}, or {_LOGIN}")
     if status in (401, 403):
         return kinds.no_access(f"The Hub does not let you {doing} {name}: {plain(error)} Check the token's rights, or {_LOGIN}")
@@ -115,8 +126,9 @@ def plain(error: object) -> str:
 
 
 def _safe(error: BaseException) -> BaseException | None:
-    """The cause to show beneath ours: not one that tells a token."""
-    return None if _TOKEN.search(f"{error}{error.__cause__ or ''}{error.__context__ or ''}") else error
+    """The cause to show beneath ours: not one that tells a token or a signed address."""
+    told = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
+    return None if _TOKEN.search(told) or _QUERY.search(told) else error
 
 
 __all__ = ["ASKING", "FETCHING_MODEL", "FETCHING_SOFT_PROMPT", "Kinds", "client", "in_plain_words", "plain"]

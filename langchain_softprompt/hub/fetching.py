@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_softprompt.errors import SoftPromptNotFoundError, UnsafeFileError, UntrustedSoftPromptError
+from langchain_softprompt.errors import HubError, LockFileError, SoftPromptNotFoundError, UnsafeFileError, UntrustedSoftPromptError
 from langchain_softprompt.hub.client import FETCHING_MODEL, FETCHING_SOFT_PROMPT, client, in_plain_words
-from langchain_softprompt.hub.integrity import check_content, check_size
+from langchain_softprompt.hub.integrity import check_contents, check_size
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, PICKLED_WEIGHTS, SOFT_PROMPT_FILES, TENSOR_FILE, local_folder
 from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
 from langchain_softprompt.hub.pins import PINS
-from langchain_softprompt.hub.policy import HubPolicy, UntrustedSoftPromptWarning, current_policy
+from langchain_softprompt.hub.policy import LOCK_FILE, HubPolicy, UntrustedSoftPromptWarning, current_policy
 from langchain_softprompt.hub.scans import Scan, scan_of
 from langchain_softprompt.refs import SoftPromptRef
 
@@ -95,10 +95,15 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
 
 def _locked(ref: SoftPromptRef, folder: Path | None, lock_file: Path | None) -> LockedSoftPrompt | None:
     """What is locked under the name; a folder need not be, even one that goes by a Hub's name."""
-    lock = SoftPromptLock.read(lock_file) if lock_file is not None else None
-    if lock is None or lock_file is None:
+    if lock_file is None:
         return None
-    return lock.soft_prompts.get(str(ref)) if folder is not None else lock.entry(ref, lock_file)
+    lock = SoftPromptLock.read(lock_file)
+    if lock is None:
+        if lock_file != Path(LOCK_FILE):
+            msg = f"{lock_file} was named as the lock file and is not there. Name another, or make it: langchain-softprompt lock NAME..."
+            raise LockFileError(msg)
+        return None
+    return lock.of_folder(folder) if folder is not None else lock.entry(ref, lock_file)
 
 
 def _fetched(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSoftPrompt | None) -> Path:
@@ -106,13 +111,13 @@ def _fetched(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSo
     repo_id = ref.repo_id or ""
     inside = f"{ref.subfolder}/" if ref.subfolder else ""
     files = _cached(repo_id, commit, inside)
-    is_new = files is None
-    if rules.scans == "require" or (rules.scans == "warn" and is_new):
+    if rules.scans == "require":
         _look_at_scans(ref, commit, rules, locked)
     if files is None:
         files = _download(ref, commit, inside)
-    for name, file in files.items():
-        check_content(name, file)
+        if rules.scans == "warn":
+            _look_at_scans(ref, commit, rules, locked)
+    check_contents(files)
     return files[CONFIG_FILE].parent
 
 
@@ -131,7 +136,7 @@ def _download(ref: SoftPromptRef, commit: str, inside: str) -> dict[str, Path]:
 
     repo_id = ref.repo_id or ""
     api = client()
-    with in_plain_words(repo_id, ref.revision, FETCHING_SOFT_PROMPT, name=str(ref)):
+    with in_plain_words(repo_id, ref.revision or commit, FETCHING_SOFT_PROMPT, name=str(ref)):
         names = [inside + name for name in (*SOFT_PROMPT_FILES, *PICKLED_WEIGHTS)]
         listed = api.get_paths_info(repo_id, names, revision=commit)
         _check_listing(ref, commit, {entry.path.removeprefix(inside): entry for entry in listed if isinstance(entry, RepoFile)})
@@ -165,9 +170,12 @@ def _check_listing(ref: SoftPromptRef, commit: str, files: Mapping[str, RepoFile
 
 
 def _look_at_scans(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSoftPrompt | None) -> None:
-    if locked is not None and locked.scan == "clean":
-        return
-    scan = scan_of(ref.repo_id or "", commit, FETCHING_SOFT_PROMPT, name=str(ref))
+    try:
+        scan = scan_of(ref.repo_id or "", commit, FETCHING_SOFT_PROMPT, name=str(ref))
+    except HubError:
+        if locked is not None and locked.scan == "clean":
+            return
+        scan = Scan("not told")
     if scan.state == "clean":
         return
     what = f"{ref} at commit {commit}: {_told(scan)}"
@@ -180,6 +188,8 @@ def _look_at_scans(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: Lo
 def _told(scan: Scan) -> str:
     if scan.state == "flagged":
         return f"the Hub's scanners have flagged files of its repository ({str(scan).partition(': ')[2]})."
+    if scan.state == "not told":
+        return "the Hub can't be asked what its scanners say."
     return "the Hub's scanners have not looked at all of it yet."
 
 

@@ -30,22 +30,33 @@ def check_size(name: str, size: int) -> None:
         )
 
 
-def check_content(name: str, file: Path) -> None:
-    """Compare a file of the Hub cache with the hash that the cache calls it by; what is broken is taken out of the cache.
+def check_contents(files: Mapping[str, Path]) -> None:
+    """Compare files of the Hub cache with the hashes that the cache calls them by; all that are broken are taken out of the cache.
 
     The client compares sizes, and hashes only where Xet carries a file.
+
+    Args:
+        files: The files by their names in the soft prompt.
 
     Raises:
         InvalidSoftPromptError: The bytes are not those that were published.
     """
+    broken = {name: problem for name, file in files.items() if (problem := _damage(file)) is not None}
+    for name, (wanted, found) in broken.items():
+        blob = _blob(files[name])
+        for each in (blob.resolve(), blob, files[name]) if blob is not None else ():
+            each.unlink(missing_ok=True)
+        hint = "It was damaged on its way or in the cache, and was taken out of the cache; fetch it again."
+        error = InvalidSoftPromptError(file=name, field="hash", expected=wanted, found=found, hint=hint)
+    if broken:
+        raise error
+
+
+def _damage(file: Path) -> tuple[str, str] | None:
+    """The hash a file should have and the one it has, where they differ."""
     blob = _blob(file)
-    content = blob.read_bytes() if blob is not None else b""
-    if blob is None or digest_like(blob.name, content) == blob.name:
-        return
-    for broken in (blob.resolve(), blob, file):
-        broken.unlink(missing_ok=True)
-    hint = "It was damaged on its way or in the cache, and was taken out of the cache; fetch it again."
-    raise InvalidSoftPromptError(file=name, field="hash", expected=blob.name, found=digest_like(blob.name, content), hint=hint)
+    found = digest_like(blob.name, blob.read_bytes()) if blob is not None else ""
+    return None if blob is None or found == blob.name else (blob.name, found)
 
 
 def digest_like(example: str, content: bytes) -> str:
@@ -70,4 +81,4 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-__all__ = ["check_content", "check_size", "digest_like", "sha256_of"]
+__all__ = ["check_contents", "check_size", "digest_like", "sha256_of"]

@@ -79,11 +79,15 @@ class SoftPromptLock(BaseModel):
                 raise LockFileError(msg)
             return cls.model_validate_json(file.read_bytes())
         except FileNotFoundError:
+            if file.is_symlink():
+                msg = f"{file} is a link to a file that is not there. Mend the link, or remove it."
+                raise LockFileError(msg) from None
             return None
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(map(str, first["loc"]))
-            msg = f"{file}: {f'{field}: ' if field else ''}{first['msg']}. Mend it, or make it anew: langchain-softprompt lock NAME..."
+            problem = f"{field}: {first['msg']}" if field else first["msg"]
+            msg = f"{file}: {problem}. Mend it, or remove it and make it anew: langchain-softprompt lock NAME..."
             raise LockFileError(msg) from error
         except OSError as error:
             msg = f"{file} can't be read: {error}. Mend its rights, or name another with LANGCHAIN_SOFTPROMPT_LOCK_FILE."
@@ -97,12 +101,23 @@ class SoftPromptLock(BaseModel):
         """
         found = self.soft_prompts.get(str(ref))
         if found is None and ref.folder is None:
+            pinned = [entry for name, entry in self.soft_prompts.items() if entry.commit and _pins(name, entry.commit) == ref]
+            if pinned:
+                return pinned[0]
             msg = (
                 f"{ref} is not in {lock_file}, which pins every soft prompt of this application. If it is meant to be used, add it: "
                 f"langchain-softprompt lock {ref}"
             )
             raise LockFileError(msg)
         return found
+
+    def of_folder(self, folder: Path) -> LockedSoftPrompt | None:
+        """What is locked of a folder, however it is named."""
+        for name, entry in self.soft_prompts.items():
+            ref = SoftPromptRef.parse(name)
+            if ref.folder is not None and ref.folder.expanduser().resolve() in (folder.resolve(), folder.resolve().parent):
+                return entry
+        return None
 
     def with_entries(self, entries: Mapping[str, LockedSoftPrompt]) -> Self:
         """The same with entries added or changed."""
@@ -119,6 +134,12 @@ class SoftPromptLock(BaseModel):
         except OSError as error:
             msg = f"{file} can't be written: {error}."
             raise LockFileError(msg) from error
+
+
+def _pins(name: str, commit: str) -> SoftPromptRef:
+    """A locked name, pinned to its commit."""
+    ref = SoftPromptRef.parse(name)
+    return SoftPromptRef(ref.repo_id, commit, ref.subfolder)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -49,11 +49,15 @@ class HubPolicy:
         Raises:
             InvalidSettingsError: One of them has no such value.
         """
-        scans = os.environ.get(f"{_PREFIX}SCANS", "warn")
-        names = os.environ.get(f"{_PREFIX}ORGANISATIONS", "").split(",")
+        scans = os.environ.get(f"{_PREFIX}SCANS") or "warn"
+        listed = os.environ.get(f"{_PREFIX}ORGANISATIONS", "")
+        names = frozenset(filter(None, (name.strip() for name in listed.split(","))))
+        if listed and not names:
+            msg = f"{_PREFIX}ORGANISATIONS: expected names with commas, found {listed!r}. Unset it to allow all."
+            raise InvalidSettingsError(msg)
         return cls(
             scans=scans,  # type: ignore[arg-type] # checked above
-            organisations=frozenset(filter(None, (name.strip() for name in names))),
+            organisations=names,
             lock_file=Path(os.environ.get(f"{_PREFIX}LOCK_FILE") or LOCK_FILE),
         )
 

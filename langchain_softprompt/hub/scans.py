@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from langchain_softprompt.hub.client import ASKING, Kinds, client, in_plain_words
 
-ScanState = Literal["clean", "flagged", "not scanned"]
+ScanState = Literal["clean", "flagged", "not scanned", "not told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Scan:
 
     Attributes:
         state: ``"clean"``; ``"flagged"``: at least one file has an issue; ``"not scanned"``: not all scanners are done. An empty list
-            of issues means nothing before they are.
+            of issues means nothing before they are. ``"not told"``: the Hub could not be asked.
         issues: Files with an issue, and how bad it is.
     """
 

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_softprompt.errors import SoftPromptError
-from langchain_softprompt.hub.cached import SOFT_PROMPT_KINDS
+from langchain_softprompt.errors import HubUnreachableError, SoftPromptError
+from langchain_softprompt.hub.cached import SOFT_PROMPT_KINDS, short_text
 from langchain_softprompt.hub.client import ASKING, client, in_plain_words
 from langchain_softprompt.hub.integrity import MAX_JSON_BYTES
 from langchain_softprompt.hub.local import CONFIG_FILE
@@ -129,14 +129,14 @@ def _soft_prompts(api: HfApi, hits: Iterator[ModelInfo], sizes: ModelSizes | Non
         yield FoundSoftPrompt(
             repo_id=hit.id,
             kind=str(kind),
-            base_model=str(config.get("base_model_name_or_path") or tagged),
+            base_model=short_text(config.get("base_model_name_or_path") or tagged),
             num_virtual_tokens=length if isinstance(length, int) else 0,
             downloads=hit.downloads or 0,
             likes=hit.likes or 0,
             updated=hit.last_modified,
             licence=next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), ""),
             gated=bool(hit.gated),
-            misfit=sizes.misfit(config) if sizes is not None else "",
+            misfit="" if sizes is None else sizes.misfit(config) if config else "unknown: its configuration can't be read",
         )
 
 
@@ -151,6 +151,8 @@ def _config(api: HfApi, repo_id: str, beside: Path) -> dict[str, Any]:
             if not any(isinstance(entry, RepoFile) and entry.size <= MAX_JSON_BYTES for entry in listed):
                 return {}
             read = json.loads(Path(api.hf_hub_download(repo_id, CONFIG_FILE, cache_dir=beside)).read_bytes())
+    except HubUnreachableError:  # no answer is not an empty one
+        raise
     except (SoftPromptError, OSError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
-from rich.table import Table
+from rich.table import Column, Table
 
 from langchain_softprompt.cli.output import people, say, show_json
 from langchain_softprompt.errors import InvalidReferenceError
@@ -45,7 +45,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,  # noqa: FBT002 - a flag
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Take a soft prompt out of the Hub cache. Only soft prompts are taken out, never a model.
+    """Take a soft prompt out of the Hub cache. It is refused where a model lies beside it.
 
     Example: langchain-softprompt rm acme/router@v1
     """
@@ -69,7 +69,9 @@ def remove(
 
 
 def _show(entries: list[CachedSoftPrompt]) -> None:
-    table = Table("soft prompt", "commit", "type", "tokens", "for", "size", "last used", box=None, header_style="bold")
+    table = Table(
+        Column("soft prompt", overflow="fold"), "commit", "type", "tokens", "for", "size", "last used", box=None, header_style="bold"
+    )
     for entry in entries:
         ref = entry.ref
         branches = f" ({', '.join(entry.branches)})" if entry.branches else ""

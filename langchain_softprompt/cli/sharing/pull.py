@@ -10,6 +10,7 @@ import typer
 from rich.filesize import decimal
 
 from langchain_softprompt.cli.output import say, show_json
+from langchain_softprompt.cli.sources import load_whole
 from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
 
 
@@ -28,7 +29,6 @@ def pull(
     """
     from langchain_softprompt.hub import SOFT_PROMPT_FILES, fetch_soft_prompt
     from langchain_softprompt.refs import SoftPromptRef
-    from langchain_softprompt.soft_prompt import SoftPrompt
 
     if output is not None and (len(soft_prompts) != 1 or output.exists()):
         problem = "is there already" if output.exists() else f"is one folder for {len(soft_prompts)} soft prompts"
@@ -38,7 +38,7 @@ def pull(
     for name in soft_prompts:
         ref = SoftPromptRef.parse(name)
         folder, commit = fetch_soft_prompt(ref)
-        loaded = SoftPrompt.load(folder)  # all of it is checked here, not at its first use
+        loaded = load_whole(str(folder))  # all of it is checked here, not at its first use
         pin = name if commit is None else str(SoftPromptRef(ref.repo_id, commit, ref.subfolder))
         files = {file: (folder / file).stat().st_size for file in SOFT_PROMPT_FILES if (folder / file).is_file()}
         pulled.append({"soft_prompt": name, "pin": pin, "commit": commit, "folder": str(folder), "kind": loaded.kind, "files": files})

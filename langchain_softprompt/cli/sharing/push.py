@@ -11,13 +11,13 @@ from rich.filesize import decimal
 from rich.syntax import Syntax
 
 from langchain_softprompt.cli.output import people, say, show_json
-from langchain_softprompt.cli.sources import load_soft_prompt
-from langchain_softprompt.errors import EvaluationError, InvalidSettingsError
+from langchain_softprompt.cli.sources import load_whole
+from langchain_softprompt.errors import EvaluationError, InvalidSettingsError, SoftPromptNotFoundError
 
 if TYPE_CHECKING:
     from langchain_softprompt.hub.publishing import Publication
 
-_MARKS = {"new": "+", "changed": "~", "same": "="}
+_MARKS = {"new": "+", "changed": "~", "same": "=", "removed": "-"}
 
 
 def push(
@@ -50,7 +50,7 @@ def push(
     publication = plan_publication(repository, _files(folder, repository, evaluation, base_model, card), branch=branch)
     if not json:
         _show(publication)
-    if not publication.changes:
+    if not publication.changes and tag is None:
         if json:
             show_json({"pushed": None, "files": [file.to_json() for file in publication.files]})
         else:
@@ -75,17 +75,33 @@ def _files(folder: Path, repository: str, evaluation: Path | None, base_model: s
 
     from langchain_softprompt.card import publishable, write_card
 
-    soft_prompt = publishable(load_soft_prompt(str(folder)), base_model)
+    if not folder.is_dir():
+        msg = f"There is no folder {str(folder)!r}. `push` publishes a folder of this machine."
+        raise SoftPromptNotFoundError(msg)
+    soft_prompt = publishable(load_whole(str(folder)), base_model)
     if card is not None and evaluation is not None:
         msg = "card: a README.md of yours says itself what the evaluation found. Leave out --evaluation or --card."
         raise InvalidSettingsError(msg)
-    text = (
-        _read(card) if card is not None else write_card(soft_prompt, repository, evaluation=_evaluation(evaluation), base_model=base_model)
-    )
+    if card is None:
+        text = write_card(soft_prompt, repository, evaluation=_evaluation(evaluation), base_model=base_model)
+    else:
+        text = _own_card(card)
     with tempfile.TemporaryDirectory() as beside:
         written = soft_prompt.save(beside)
         files = {file.name: file.read_bytes() for file in sorted(written.iterdir()) if file.suffix in (".json", ".safetensors")}
     return {**files, "README.md": text.encode()}
+
+
+def _own_card(file: Path) -> str:
+    from langchain_softprompt.card import card_problems
+
+    text = _read(file)
+    for problem in card_problems(text):
+        if "can't be" in problem:  # neither by us nor by the Hub, which would refuse it when the repository is made already
+            msg = f"card: {file}: {problem}"
+            raise InvalidSettingsError(msg)
+        say(f"Your card: {problem}")
+    return text
 
 
 def _evaluation(file: Path | None) -> dict[str, Any] | None:
@@ -93,7 +109,7 @@ def _evaluation(file: Path | None) -> dict[str, Any] | None:
         return None
     try:
         read = json_text.loads(_read(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{file} is not what `langchain-softprompt evaluate --json` prints: {error}"
         raise EvaluationError(msg) from error
     if not isinstance(read, dict):
@@ -114,7 +130,8 @@ def _show(publication: Publication) -> None:
     where = f"{publication.repo_id} ({publication.branch})"
     say(f"{where}: {'a new repository' if publication.head is None else f'on top of commit {publication.head}'}")
     for file in publication.files:
-        say(f"  {_MARKS[file.state]} {file.path}  {decimal(len(file.content))}, {file.state}")
+        size = "" if file.state == "removed" else f"{decimal(len(file.content))}, "
+        say(f"  {_MARKS[file.state]} {file.path}  {size}{file.state}")
     for file in publication.files:
         if file.diff:
             people.print(Syntax("\n".join(file.diff), "diff", background_color="default", word_wrap=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from langchain_softprompt.cli.output import people, say, show_json
 
@@ -44,14 +44,16 @@ def search(
     if not found:
         say("The Hub has no such soft prompts. Search with fewer words, or without --base-model and --task.")
         return
-    table = Table("soft prompt", "type", "tokens", "for", "downloads", "licence", "updated", box=None, header_style="bold")
+    table = Table(
+        Column("soft prompt", overflow="fold"), "type", "tokens", "for", "downloads", "licence", "updated", box=None, header_style="bold"
+    )
     if sizes is not None:
         table.add_column("fits")
     for entry in found:
         when = entry.updated.strftime("%Y-%m-%d") if entry.updated else ""
-        name = f"{entry.repo_id}{' (gated)' if entry.gated else ''}"
-        row = [name, entry.kind, str(entry.num_virtual_tokens), entry.base_model, f"{entry.downloads:,}", entry.licence, when]
-        table.add_row(*row, *([entry.misfit or "yes"] if sizes is not None else []))
+        shown = f"{entry.repo_id}{' (gated)' if entry.gated else ''}"
+        row = [shown, entry.kind, str(entry.num_virtual_tokens), entry.base_model, f"{entry.downloads:,}", entry.licence, when]
+        table.add_row(*row, *([entry.misfit or "its sizes fit"] if sizes is not None else []))
     people.print(table, markup=False)
 
 

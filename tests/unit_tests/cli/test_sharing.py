@@ -11,13 +11,22 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from langchain_softprompt.cli.app import app
-from langchain_softprompt.errors import InvalidReferenceError, InvalidSettingsError, LockFileError, PublishConflictError, SoftPromptError
-from langchain_softprompt.hub import set_policy
+from langchain_softprompt.cli.output import people
+from langchain_softprompt.errors import (
+    InvalidReferenceError,
+    InvalidSettingsError,
+    LockFileError,
+    PublishConflictError,
+    SoftPromptError,
+    SoftPromptNotFoundError,
+)
+from langchain_softprompt.hub import fetch_model, set_policy
 from langchain_softprompt.hub.pins import PINS
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.testing import save_tiny_model
+from langchain_softprompt.testing import save_tiny_model, tiny_model
 from tests.hub import TOKEN, LoopbackHub
 from tests.unit_tests.hub.shared import soft_prompt_files
+from tests.unit_tests.soft_prompt.peft_folders import save_with_peft
 
 pytest_plugins = ("tests.hub.fixtures",)
 NAME = "tester/router"
@@ -30,7 +39,7 @@ def here(default_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(people, "width", 160)
     PINS.forget()
     set_policy(None)
     write("own", 1)
@@ -153,6 +162,41 @@ def test_a_card_of_ones_own_is_taken_as_it_is(here: LoopbackHub) -> None:
     assert "evaluate --json" in refused(SoftPromptError, "push", "own", NAME, "--evaluation", "e.json")
 
 
+def test_only_a_folder_of_this_machine_is_pushed(here: LoopbackHub) -> None:
+    """A mistyped path reads like a name on the Hub."""
+    run("push", "own", NAME, "--yes")
+    assert "There is no folder" in refused(SoftPromptNotFoundError, "push", NAME, "tester/copy", "--yes")
+    assert "can't be read" in _with_card("---\na: [\n---\n# Mine\n")
+    assert "tester/copy" not in here.store.repositories
+    assert isinstance(run("show", "~nosuchuser/x").exception, SoftPromptError)
+
+
+def _with_card(text: str) -> str:
+    Path("bad.md").write_text(text)
+    return refused(InvalidSettingsError, "push", "own", "tester/copy", "--card", "bad.md", "--yes")
+
+
+def test_a_multitask_soft_prompt_is_shared_as_a_whole(here: LoopbackHub) -> None:
+    save_with_peft(Path("multi"), "MULTITASK_PROMPT_TUNING", tiny_model())
+    assert run("push", "multi", "tester/multi", "--yes", "--base-model", f"acme/tiny@{'ef' * 20}").exit_code == 0
+    (pulled,) = told("pull", "tester/multi")["pulled"]
+    assert pulled["kind"] == "MULTITASK_PROMPT_TUNING"
+    assert SoftPrompt.load("tester/multi", task=1).content_hash == SoftPrompt.load(Path("multi"), task=1).content_hash
+
+
+def test_a_stranger_s_half_characters_and_turned_lines_reach_no_terminal(here: LoopbackHub) -> None:
+    config = json.loads(Path("own/adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "ab\ud800\u202e" + "x" * 5000
+    files = {**soft_prompt_files(manifest=None), "adapter_config.json": json.dumps(config).encode()}
+    here.add("tester/odd", files)
+    fetch_model("tester/odd")
+    listed = run("list")
+    assert listed.exit_code == 0, repr(listed.exception)
+    assert "\u202e" not in listed.stderr
+    (entry,) = told("list")["cached"]
+    assert len(entry["base_model"]) == 200
+
+
 def test_list_shows_what_was_pulled_and_rm_asks_before_it_takes_it_out(here: LoopbackHub) -> None:
     assert "holds no such soft prompts" in run("list").stderr
     run("push", "own", NAME, "--yes")
@@ -176,7 +220,7 @@ def test_search_says_what_fits_the_model_at_hand(here: LoopbackHub, tmp_path: Pa
     result = run("search", "router", "--model", str(model))
     assert result.exit_code == 0, result.output + repr(result.exception)
     assert NAME in result.stderr
-    assert "yes" in result.stderr
+    assert "its sizes fit" in result.stderr
     (found,) = told("search", "--base-model", "acme/tiny")["found"]
     assert (found["repo_id"], found["misfit"]) == (NAME, None)
     assert "no such soft prompts" in run("search", "nothing").stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_softprompt.errors import SoftPromptNotFoundError
+from langchain_softprompt.errors import HubError, SoftPromptNotFoundError
 from langchain_softprompt.hub import HubPolicy, fetch_model, fetch_soft_prompt, set_policy
 from langchain_softprompt.hub.cached import cached_soft_prompts, remove_cached
 from langchain_softprompt.hub.pins import PINS
@@ -79,6 +79,22 @@ def test_models_other_adapters_and_what_is_not_there_are_never_taken_out(filled:
     with pytest.raises(SoftPromptNotFoundError, match="langchain-softprompt list"):
         remove_cached(SoftPromptRef.parse(name))
     assert len(list(hub_cache.glob("models--*"))) == 4
+
+
+def test_a_snapshot_that_holds_a_model_as_well_is_left_alone(filled: LoopbackHub, hub_cache: Path) -> None:
+    filled.add("acme/both", {**soft_prompt_files(inside="soft/"), "config.json": b"{}", "model.safetensors": b"x"})
+    fetch_model("acme/both")
+    fetch_soft_prompt(SoftPromptRef.parse("acme/both#soft"))
+    with pytest.raises(HubError, match=r"config\.json for instance, and nothing was taken out"):
+        remove_cached(SoftPromptRef.parse("acme/both"))
+    assert list(hub_cache.glob("models--acme--both/snapshots/*/model.safetensors"))
+
+
+def test_a_cache_that_is_no_folder_is_a_typed_error(hub_cache: Path) -> None:
+    hub_cache.parent.mkdir(parents=True, exist_ok=True)
+    hub_cache.write_text("no folder")
+    with pytest.raises(HubError, match="Set HF_HUB_CACHE to a folder"):
+        cached_soft_prompts()
 
 
 def test_a_broken_entry_spoils_no_list(filled: LoopbackHub) -> None:

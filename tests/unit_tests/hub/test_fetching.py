@@ -13,17 +13,21 @@ from typing import Any
 
 import pytest
 
+from langchain_softprompt.calls.shelf import Shelf
 from langchain_softprompt.errors import (
     HubAccessError,
     HubRateLimitError,
     HubUnreachableError,
     InvalidSoftPromptError,
+    LockFileError,
     SoftPromptError,
     SoftPromptNotFoundError,
     UnsafeFileError,
     UntrustedSoftPromptError,
 )
 from langchain_softprompt.hub import HubPolicy, UntrustedSoftPromptWarning, fetch_model, fetch_soft_prompt, set_policy
+from langchain_softprompt.hub.cached import remove_cached
+from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
 from langchain_softprompt.hub.pins import PINS
 from langchain_softprompt.refs import SoftPromptRef
 from langchain_softprompt.soft_prompt import SoftPrompt
@@ -219,6 +223,33 @@ def test_a_cached_file_that_was_damaged_later_is_noticed_and_fetched_anew_by_the
     assert (folder / "adapter_model.safetensors").read_bytes() == soft_prompt_files()["adapter_model.safetensors"]
 
 
+def test_all_that_was_damaged_leaves_the_cache_at_once(default_hub: LoopbackHub) -> None:
+    default_hub.offers_xet = False
+    commit = default_hub.add(NAME, soft_prompt_files())
+    default_hub.corrupt(f"GET {RESOLVE}")
+    default_hub.corrupt("GET */large/*")
+    with pytest.raises(InvalidSoftPromptError, match="fetch it again"):
+        fetch()
+    default_hub.heal()
+    assert fetch()[1] == commit
+
+
+def test_a_running_chain_outlives_a_cache_that_is_changed_or_emptied(default_hub: LoopbackHub) -> None:
+    commit = default_hub.add(NAME, soft_prompt_files(1))
+    shelf = Shelf()
+    first = shelf.get(NAME)
+    folder, _ = fetch()
+    for name, content in soft_prompt_files(2).items():
+        blob = (folder / name).resolve()
+        blob.chmod(0o644)
+        blob.write_bytes(content or b"")
+    assert shelf.get(NAME) is first
+    remove_cached(SoftPromptRef.parse(NAME))
+    assert shelf.get(NAME) is first
+    assert Shelf().get(NAME).content_hash == first.content_hash, "another one fetches the same commit again"
+    assert first.revision == commit
+
+
 def test_a_body_cut_short_is_gone_on_with_or_told(default_hub: LoopbackHub) -> None:
     commit = default_hub.add(NAME, soft_prompt_files())
     default_hub.cut(f"GET {RESOLVE}adapter_config.json", 10)
@@ -348,9 +379,6 @@ def test_an_organisation_that_is_not_on_the_list_is_refused_before_anything_is_a
 
 
 def test_a_lock_file_pins_and_checks_and_lets_nothing_else_in(default_hub: LoopbackHub, tmp_path: Path) -> None:
-    from langchain_softprompt.errors import LockFileError
-    from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
-
     first = default_hub.add(NAME, soft_prompt_files(1))
     folder, _ = fetch()
     lock_file = tmp_path / "soft-prompts.lock"
@@ -367,13 +395,44 @@ def test_a_lock_file_pins_and_checks_and_lets_nothing_else_in(default_hub: Loopb
         fetch()
     for broken in ("{", '{"version": 2}', '{"soft_prompts": {"a/b": {"files": {"evil.py": "00"}}}}', "[]", '{"more": 1}'):
         lock_file.write_text(broken)
-        with pytest.raises(LockFileError, match="Mend it, or make it anew"):
+        with pytest.raises(LockFileError, match="Mend it, or remove it and make it anew"):
             fetch()
 
 
-def test_with_a_clean_scan_in_the_lock_file_required_scans_work_offline(default_hub: LoopbackHub, tmp_path: Path) -> None:
-    from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
+def test_a_lock_file_that_was_named_must_be_there_and_a_pinned_commit_in_it_is_let_in(
+    default_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = default_hub.add(NAME, soft_prompt_files(1))
+    folder, _ = fetch()
+    set_policy(None)
+    monkeypatch.setenv("LANGCHAIN_SOFTPROMPT_SCANS", "off")
+    monkeypatch.setenv("LANGCHAIN_SOFTPROMPT_LOCK_FILE", str(tmp_path / "app.lock"))
+    with pytest.raises(LockFileError, match="is not there"):
+        fetch()
+    SoftPromptLock().with_entries({NAME: LockedSoftPrompt.of(folder, commit)}).write(tmp_path / "app.lock")
+    assert fetch() == fetch(f"{NAME}@{commit}") == (folder, commit)
+    monkeypatch.delenv("LANGCHAIN_SOFTPROMPT_LOCK_FILE")
+    Path("soft-prompts.lock").symlink_to("nowhere")
+    with pytest.raises(LockFileError, match="link to a file that is not there"):
+        fetch()
 
+
+def test_required_scans_are_asked_for_again_where_the_hub_can_tell(default_hub: LoopbackHub, tmp_path: Path) -> None:
+    commit = default_hub.add(NAME, {**soft_prompt_files(), "model.pkl": b"code"})
+    folder, _ = fetch()
+    SoftPromptLock().with_entries({NAME: LockedSoftPrompt.of(folder, commit, "clean")}).write(tmp_path / "soft-prompts.lock")
+    set_policy(HubPolicy(scans="require"))
+    assert fetch()[1] == commit
+    default_hub.set(NAME, flagged={"model.pkl": "unsafe"})
+    with pytest.raises(UntrustedSoftPromptError, match="have flagged files"):
+        fetch()
+    default_hub.fail("*/revision/*", status=501)
+    Path("soft-prompts.lock").unlink()
+    with pytest.raises(UntrustedSoftPromptError, match="can't be asked"):
+        fetch(f"{NAME}@{commit}")
+
+
+def test_with_a_clean_scan_in_the_lock_file_required_scans_work_offline(default_hub: LoopbackHub, tmp_path: Path) -> None:
     commit = default_hub.add(NAME, soft_prompt_files())
     folder, _ = fetch()
     SoftPromptLock().with_entries({NAME: LockedSoftPrompt.of(folder, commit, "clean")}).write(tmp_path / "soft-prompts.lock")
@@ -383,9 +442,6 @@ def test_with_a_clean_scan_in_the_lock_file_required_scans_work_offline(default_
 
 
 def test_a_folder_is_checked_where_the_lock_file_names_it_and_free_where_not(tmp_path: Path) -> None:
-    from langchain_softprompt.errors import LockFileError
-    from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
-
     for name in ("own", "other"):
         (tmp_path / name).mkdir()
         for file, content in soft_prompt_files().items():
@@ -394,5 +450,6 @@ def test_a_folder_is_checked_where_the_lock_file_names_it_and_free_where_not(tmp
     assert fetch("./own") == (Path("own"), None)
     assert fetch("./other") == (Path("other"), None)
     (tmp_path / "own" / "soft_prompt.json").unlink()
-    with pytest.raises(LockFileError, match=r"soft_prompt\.json"):
-        fetch("./own")
+    for name in ("./own", f"./../{tmp_path.name}/own", str(tmp_path / "own")):
+        with pytest.raises(LockFileError, match=r"soft_prompt\.json"):
+            fetch(name)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_softprompt.errors import HubAccessError, HubError, HubUnreachableError, InvalidReferenceError, PublishConflictError
+from langchain_softprompt.errors import (
+    HubAccessError,
+    HubError,
+    HubUnreachableError,
+    InvalidReferenceError,
+    InvalidSettingsError,
+    PublishConflictError,
+)
 from langchain_softprompt.hub.publishing import plan_publication, publish
 from tests.hub import TOKEN, LoopbackHub
 
@@ -60,6 +67,54 @@ def test_a_head_that_moved_since_the_plan_is_a_conflict_and_nothing_is_published
         publish(plan, "Second")
     assert default_hub.head(NAME) == other
     assert "soft_prompt.json" not in default_hub.files(NAME)
+
+
+def test_what_is_left_of_the_soft_prompt_that_was_there_goes_in_the_same_commit(default_hub: LoopbackHub) -> None:
+    """A plain PEFT folder over one with a manifest: the old manifest would speak of the new numbers."""
+    publish(plan_publication(NAME, {**FILES, "soft_prompt.json": b"{}"}), "First")
+    default_hub.add(NAME, {"notes.txt": b"mine"})
+    plan = plan_publication(NAME, {**FILES, "adapter_model.safetensors": b"\1" * 3000})
+    assert [file.path for file in plan.files if file.state == "removed"] == ["soft_prompt.json"]
+    publish(plan, "Second")
+    there = default_hub.files(NAME)
+    assert "soft_prompt.json" not in there
+    assert there["notes.txt"] == b"mine"
+
+
+def test_what_can_t_be_had_is_told_before_anything_is_published(default_hub: LoopbackHub) -> None:
+    first = publish(plan_publication(NAME, FILES), "First", tag="v1")
+    plan = plan_publication(NAME, {**FILES, "soft_prompt.json": b"{}"})
+    for error, wish in (
+        (PublishConflictError, {"tag": "v1"}),
+        (InvalidReferenceError, {"tag": "a b"}),
+        (InvalidSettingsError, {"tag": "v2", "pull_request": True}),
+        (InvalidSettingsError, {"private": True}),
+    ):
+        with pytest.raises(error):
+            publish(plan, "Second", **wish)  # type: ignore[arg-type]
+    assert default_hub.head(NAME) == first.commit
+    with pytest.raises(HubError, match="begins on main"):
+        plan_publication("tester/new", FILES, branch="dev")
+    assert "tester/new" not in default_hub.store.repositories
+
+
+def test_a_tag_that_fails_after_all_says_that_the_commit_is_published(default_hub: LoopbackHub) -> None:
+    default_hub.fail("*/tag/*", status=403)
+    with pytest.raises(HubError, match=rf"but published {NAME}@[0-9a-f]{{40}}"):
+        publish(plan_publication(NAME, FILES), "First", tag="v1")
+
+
+def test_where_nothing_changes_a_tag_is_set_on_what_is_there(default_hub: LoopbackHub) -> None:
+    first = publish(plan_publication(NAME, FILES), "First")
+    assert publish(plan_publication(NAME, FILES), "Again", tag="v1").commit == first.commit
+    assert default_hub.files(NAME, "v1") == default_hub.files(NAME)
+
+
+def test_a_branch_that_is_not_there_is_made_from_main(default_hub: LoopbackHub) -> None:
+    first = publish(plan_publication(NAME, FILES), "First")
+    made = publish(plan_publication(NAME, {**FILES, "soft_prompt.json": b"{}"}, branch="dev"), "Second")
+    assert default_hub.head(NAME) == first.commit
+    assert default_hub.head(NAME, "dev") == made.commit
 
 
 def test_a_repository_made_in_between_is_a_conflict(default_hub: LoopbackHub) -> None:

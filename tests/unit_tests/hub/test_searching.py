@@ -7,7 +7,7 @@ import json
 import pytest
 from huggingface_hub import constants
 
-from langchain_softprompt.errors import HubUnreachableError
+from langchain_softprompt.errors import HubRateLimitError, HubUnreachableError
 from langchain_softprompt.hub import HubPolicy, set_policy
 from langchain_softprompt.hub.searching import ModelSizes, search_soft_prompts
 from tests.hub import LoopbackHub
@@ -26,7 +26,7 @@ def card(*tags: str, base: str = BASE) -> bytes:
 def filled(default_hub: LoopbackHub) -> LoopbackHub:
     set_policy(None)
     files = soft_prompt_files()
-    default_hub.add("acme/router", {**files, "README.md": card("soft-prompt", "text-classification")})
+    default_hub.add("acme/router", {**files, "README.md": card("soft-prompt", "prefix-tuning", "text-classification")})
     default_hub.set("acme/router", downloads=50)
     default_hub.add("other/router-two", {**files, "README.md": card("soft-prompt", base="acme/large")})
     default_hub.set("other/router-two", downloads=90)
@@ -66,6 +66,19 @@ def test_those_that_do_not_fit_the_model_at_hand_say_why(filled: LoopbackHub) ->
     assert does_not.misfit == f"made for a model with token_dim {width}, yours has {width + 1}"
     assert ModelSizes(999, 2, width).misfit({**config, "num_layers": 3}) == "made for a model with num_layers 3, yours has 2"
     assert ModelSizes(64, 2, 8).misfit({"peft_type": "PROMPT_TUNING", "token_dim": 8}) == "made for a model with token_dim 8, yours has 64"
+
+
+def test_no_answer_is_not_an_empty_one(filled: LoopbackHub) -> None:
+    filled.fail("*/paths-info/*", status=429, headers={"Retry-After": "7"})
+    with pytest.raises(HubRateLimitError, match="in 7 seconds"):
+        names()
+
+
+def test_one_whose_configuration_is_not_ours_to_read_is_not_said_to_fit(filled: LoopbackHub) -> None:
+    filled.set("acme/router", gated="manual")
+    (found,) = search_soft_prompts(base_model=BASE, sizes=ModelSizes(999, 1, 1))
+    assert found.gated
+    assert found.misfit.startswith("unknown")
 
 
 def test_organisations_that_are_not_allowed_are_not_found(filled: LoopbackHub) -> None:
