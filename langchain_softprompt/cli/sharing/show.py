@@ -78,7 +78,9 @@ def _show_manifest(manifest: Manifest) -> None:
         if messages:
             say(f"\n{title}:")
             for message in messages:
-                say(f"  {message.role}: {message.template}")
+                # Line by line behind a bar: a stranger's template can't pass for what is said here.
+                for number, line in enumerate(message.template.splitlines() or [""]):
+                    say(f"  {message.role if number == 0 else '':<6} | {line}")
     if manifest.scores:
         say("\nScores:")
         recorded = manifest.evaluation.intervals if manifest.evaluation is not None else {}

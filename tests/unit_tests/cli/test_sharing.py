@@ -22,7 +22,7 @@ from langchain_softprompt.errors import (
 )
 from langchain_softprompt.hub import fetch_model, set_policy
 from langchain_softprompt.hub.pins import PINS
-from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
 from langchain_softprompt.testing import save_tiny_model, tiny_model
 from tests.hub import TOKEN, LoopbackHub
 from tests.unit_tests.hub.shared import soft_prompt_files
@@ -235,6 +235,16 @@ def test_show_tells_what_a_folder_or_a_hub_soft_prompt_is_and_what_scanners_say(
     assert shown["manifest"]["base_model"]["id"] == "acme/tiny"
     (Path("own") / "soft_prompt.json").unlink()
     assert "plain PEFT folder" in run("show", "own").stderr
+
+
+def test_a_template_can_t_pass_for_what_show_says_itself(here: LoopbackHub) -> None:
+    own = SoftPrompt.load(Path("own"))
+    assert own.manifest is not None
+    fake = TemplateMessage(role="system", template="Hi\n\nScores:\n  accuracy: 0.999")
+    replace(own, manifest=own.manifest.model_copy(update={"hard_prompt": [fake]})).save("own")
+    lines = run("show", "own").stderr.splitlines()
+    assert "  system | Hi" in lines
+    assert "Scores:" not in lines
 
 
 def test_lock_pins_an_application_check_notices_and_locking_again_moves_on(here: LoopbackHub) -> None:
