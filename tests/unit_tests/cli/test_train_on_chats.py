@@ -55,7 +55,9 @@ def test_chats_become_a_soft_prompt_and_a_tenth_of_them_chooses_the_best_step(ar
     manifest = SoftPrompt.load(Path("out")).manifest
     assert manifest is not None
     assert manifest.data is not None
-    assert (manifest.data.rows, manifest.data.validation_rows, manifest.data.source) == (10, 2, "chats.jsonl")
+    chats = 2 * len(CHATS)
+    held_out = -(-chats // 10)
+    assert (manifest.data.rows, manifest.data.validation_rows, manifest.data.source) == (chats - held_out, held_out, "chats.jsonl")
 
 
 def test_a_finished_run_of_chats_can_be_gone_on_with(arguments: list[str], run: Said) -> None:

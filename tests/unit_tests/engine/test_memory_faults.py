@@ -138,7 +138,7 @@ def test_rows_that_were_lost_fail_and_the_engine_goes_on(new_engine: NewEngine) 
 @each_kind
 def test_a_row_that_can_not_be_moved_into_a_gap_fails_and_the_others_go_on(fault: Fault, new_engine: NewEngine) -> None:
     engine = new_engine(build("llama"))
-    lengths = (6, 40, 40)
+    lengths = (6, 40, 45)  # no two end in one step, not even where the first is done before the others come
     tried: list[int] = []
 
     def first_move(cache: ColumnCache, other: ColumnCache, *_: Any) -> bool:
