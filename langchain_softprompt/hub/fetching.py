@@ -127,8 +127,22 @@ def _cached(repo_id: str, commit: str, inside: str) -> dict[str, Path] | None:
 
     states = {name: try_to_load_from_cache(repo_id, inside + name, revision=commit) for name in SOFT_PROMPT_FILES}
     files = {name: Path(state) for name, state in states.items() if isinstance(state, str)}
-    known = all(state is not None for state in states.values())
+    known = all(state is not None or _is_known_missing(repo_id, inside + name, commit) for name, state in states.items())
     return files if known and {CONFIG_FILE, TENSOR_FILE} <= files.keys() else None
+
+
+def _is_known_missing(repo_id: str, path: str, commit: str) -> bool:
+    """Whether a list of the commit's files, which clients from 2.0 on keep, is without that file."""
+    from huggingface_hub import errors
+
+    try:
+        from huggingface_hub import get_cached_repo_tree
+    except ImportError:
+        return False
+    try:
+        return all(file.path != path for file in get_cached_repo_tree(repo_id, revision=commit))
+    except errors.CachedRepoTreeNotFoundError:
+        return False
 
 
 def _download(ref: SoftPromptRef, commit: str, inside: str) -> dict[str, Path]:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from langchain_softprompt.calls.shelf import Shelf
 from langchain_softprompt.errors import (
@@ -111,6 +113,16 @@ def test_what_was_fetched_needs_no_request_by_commit_and_works_offline_by_branch
     told = in_new_process(code, hub_cache, HF_HUB_OFFLINE="1")
     assert told.stdout.strip() == commit, told.stderr
     assert "Error" not in told.stderr
+
+
+@pytest.mark.skipif(not hasattr(huggingface_hub, "get_cached_repo_tree"), reason="clients before 2.0 keep no list of files")
+def test_a_plain_peft_repository_that_another_tool_fetched_works_offline_too(
+    default_hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = default_hub.add(NAME, soft_prompt_files(manifest=None))
+    huggingface_hub.snapshot_download(NAME)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch()[1] == commit
 
 
 def test_threads_that_ask_at_once_ask_the_hub_once_for_the_commit(default_hub: LoopbackHub) -> None:
