@@ -27,12 +27,34 @@ _SMALL_TALK = (
 _AND = ("{a} And {b}", "{a} {b}", "{a} Also: {b}")
 
 
-def make_chats(count: int, seed: int) -> list[Row]:
-    """Chats by rule; the same for the same seed."""
+def make_chats(count: int, seed: int, *, crowded: bool = False) -> list[Row]:
+    """Chats by rule; the same for the same seed.
+
+    Args:
+        count: How many.
+        seed: Seed.
+        crowded: Whether tools stand among one to three others, where else they mostly stand alone.
+    """
     random = Random(seed)
-    kinds = [kind for kind, _ in _SCENES]
-    shares = [share for _, share in _SCENES]
+    scenes = _CROWDED if crowded else _SCENES
+    kinds = [kind for kind, _ in scenes]
+    shares = [share for _, share in scenes]
     return [random.choices(kinds, shares)[0](random) for _ in range(count)]
+
+
+def _in_crowd(scene: Callable[[Random], Row]) -> Callable[[Random], Row]:
+    """The same scene with more tools on offer."""
+
+    def crowded(random: Random) -> Row:
+        row = scene(random)
+        offered = row.get("tools", [])
+        names = {tool["function"]["name"] for tool in offered}
+        others = random.sample([tool for tool in TOOLS if tool.name not in names], random.randint(1, 3))
+        tools = [*offered, *(tool.offered(random) for tool in others)]
+        random.shuffle(tools)
+        return {**row, "tools": tools}
+
+    return crowded
 
 
 def _opened(random: Random, text: str) -> list[Row]:
@@ -202,4 +224,21 @@ _SCENES: tuple[tuple[Callable[[Random], Row], float], ...] = (
     (_format_called, 0.04),
     (_report_called, 0.07),
     (_report_written, 0.07),
+)
+
+# Told oftener than called: what a model has to learn among many tools is to stop.
+_CROWDED: tuple[tuple[Callable[[Random], Row], float], ...] = tuple(
+    (_in_crowd(scene), share)
+    for scene, share in (
+        (_one_call, 0.22),
+        (_bare_call, 0.05),
+        (_two_calls, 0.05),
+        (_told, 0.28),
+        (_both_told, 0.04),
+        (_again, 0.04),
+        (_no_call, 0.08),
+        (_format_called, 0.04),
+        (_report_called, 0.10),
+        (_report_written, 0.10),
+    )
 )

@@ -13,7 +13,8 @@ import pytest
 from benchmarks.tool_chats.scenes import make_chats
 from langchain_softprompt.data import Chat
 
-CHATS = [*make_chats(4000, 0), *make_chats(96, 1)]  # what the shipped soft prompt learned from and was chosen by
+# What the shipped soft prompt learned from and was chosen by.
+CHATS = [*make_chats(4000, 0), *make_chats(96, 1), *make_chats(700, 2, crowded=True), *make_chats(48, 3, crowded=True)]
 _SENDING = {"invoke", "ainvoke", "stream", "astream", "HumanMessage"}
 
 
