@@ -178,6 +178,17 @@ def test_each_refusal_is_its_own_error_with_the_next_step_and_leaves_the_cache_r
     assert fetch()[1] == commit
 
 
+def test_a_hub_in_trouble_once_is_told_as_that_and_the_next_try_works(default_hub: LoopbackHub) -> None:
+    commit = default_hub.add(NAME, soft_prompt_files())
+    default_hub.fail("*/revision/*", status=503, times=1)
+    with pytest.raises(HubUnreachableError, match=r"the Hub is in trouble\. Try again later"):
+        fetch()
+    assert fetch()[1] == commit
+    default_hub.fail("*/revision/*", status=503, times=1)
+    PINS.forget()
+    assert fetch()[1] == commit, "what is in the cache is found all the same"
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
