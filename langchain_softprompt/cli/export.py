@@ -79,13 +79,12 @@ def _probe(model: FrozenModel, written: SoftPrompt, *, other_model: bool) -> Pro
 
 
 def _facts(soft_prompt: SoftPrompt) -> dict[str, Any]:
-    tensors = soft_prompt.tensors.values()
     return {
         "type": soft_prompt.kind,
         "task": soft_prompt.task,
         "virtual_tokens": soft_prompt.num_virtual_tokens,
         "dtype": str(soft_prompt.tensors["prompt_embeddings"].dtype).removeprefix("torch."),
-        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        "bytes": soft_prompt.num_bytes,
         "base_model": soft_prompt.config.base_model_name_or_path,
         "content_hash": soft_prompt.content_hash,
     }

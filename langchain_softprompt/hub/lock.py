@@ -93,17 +93,15 @@ class SoftPromptLock(BaseModel):
             msg = f"{file} can't be read: {error}. Mend its rights, or name another with LANGCHAIN_SOFTPROMPT_LOCK_FILE."
             raise LockFileError(msg) from error
 
-    def entry(self, ref: SoftPromptRef, lock_file: Path) -> LockedSoftPrompt | None:
-        """What is locked under a name; folders need not be.
+    def entry(self, ref: SoftPromptRef, lock_file: Path) -> LockedSoftPrompt:
+        """What is locked under a name on the Hub, or under another one that leads to the same commit.
 
         Raises:
-            LockFileError: A Hub soft prompt that is not in it.
+            LockFileError: It is not in it.
         """
-        found = self.soft_prompts.get(str(ref))
-        if found is None and ref.folder is None:
-            pinned = [entry for name, entry in self.soft_prompts.items() if entry.commit and _pins(name, entry.commit) == ref]
-            if pinned:
-                return pinned[0]
+        pinned = (entry for name, entry in self.soft_prompts.items() if entry.commit and _pins(name, entry.commit) == ref)
+        found = self.soft_prompts.get(str(ref)) or next(pinned, None)
+        if found is None:
             msg = (
                 f"{ref} is not in {lock_file}, which pins every soft prompt of this application. If it is meant to be used, add it: "
                 f"langchain-softprompt lock {ref}"

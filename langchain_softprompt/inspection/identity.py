@@ -127,7 +127,7 @@ def identify(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_model: 
         task=soft_prompt.task,
         virtual_tokens=soft_prompt.num_virtual_tokens,
         parameters=sum(tensor.numel() for tensor in tensors),
-        stored_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        stored_bytes=soft_prompt.num_bytes,
         dtype=", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors})),
         compiled_bytes=prefix.num_bytes,
         compile_seconds=seconds,

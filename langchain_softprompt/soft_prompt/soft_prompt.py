@@ -142,6 +142,11 @@ class SoftPrompt:
         """Length in positions of the model's context."""
         return self.config.num_virtual_tokens
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its tensors, as stored."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
     @cached_property
     def content_hash(self) -> str:
         """What identifies the soft prompt's effect: SHA-256 over type, task and tensors, 64 hexadecimal characters."""

@@ -52,7 +52,7 @@ def _facts(soft_prompt: SoftPrompt) -> dict[str, Any]:
         "does": manifest.description if manifest is not None else None,
         "type": soft_prompt.kind,
         "virtual_tokens": soft_prompt.num_virtual_tokens,
-        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in soft_prompt.tensors.values()),
+        "bytes": soft_prompt.num_bytes,
         "content_hash": soft_prompt.content_hash,
         "base_model": model.id if model is not None else config.base_model_name_or_path,
         "base_model_revision": model.revision if model is not None else config.revision,
