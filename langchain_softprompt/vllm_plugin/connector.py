@@ -83,6 +83,7 @@ class SoftPromptConnector(KVConnectorBase_V1):
         self._block_size: int = vllm_config.cache_config.block_size
         self._served = ServedSoftPrompts(self._kv_transfer_config.get_from_extra_config(SOURCES, []))
         self._writings: dict[str, Writing] = {}  # of the step that is being scheduled, by request
+        self._cached: dict[str, int] = {}  # positions of a request that were cached when the scheduler last asked
         self._held: OrderedDict[str, list[tuple[Tensor, Tensor]]] = OrderedDict()  # this worker's share, by content hash
         self._failed_blocks: set[int] = set()
 
@@ -93,18 +94,17 @@ class SoftPromptConnector(KVConnectorBase_V1):
         worn = self._worn(request)
         if worn is None:
             return 0, False
+        self._cached[request.request_id] = num_computed_tokens
         if worn.problem is None:
             return max(0, worn.length - num_computed_tokens), False
-        # A request is failed through a block that could not be loaded, so it has to get one of its own.
-        own = min(worn.length, request.num_tokens - 1) - num_computed_tokens
-        if own <= 0:
-            own = min(1, request.num_tokens - 1 - num_computed_tokens)
-        # No room for one: it is never scheduled, as a wrong answer is worse than none.
-        return (own, False) if own > 0 else (None, False)
+        # A request is failed through a position that could not be loaded. No room for one: it is never scheduled, as a wrong
+        # answer is worse than none.
+        return (1, False) if num_computed_tokens + 1 < request.num_tokens else (None, False)
 
     def update_state_after_alloc(self, request: Request, blocks: KVCacheBlocks, num_external_tokens: int) -> None:
         """Note which blocks a request's soft prompt goes to."""
         if num_external_tokens <= 0:
+            self._cached.pop(request.request_id, None)
             return
         worn = self._worn(request)
         if worn is None:
@@ -112,21 +112,20 @@ class SoftPromptConnector(KVConnectorBase_V1):
         if worn.problem is not None:
             logger.error("Request %s is refused: %s.", request.request_id, worn.problem)
         (block_ids,) = blocks.get_block_ids()
-        end = worn.length if worn.problem is None else num_external_tokens
-        start = max(0, end - num_external_tokens)
-        if worn.problem is not None:
-            # Only the blocks that are this request's alone: those before them may be shared, and must not fail others.
-            last = (request.num_tokens - 1) // self._block_size
-            fresh = [block for block in block_ids[: last + 1] if block is not None][-1:]
-            self._writings[request.request_id] = Writing(worn.content_hash, 0, 0, tuple(fresh), refused=True)
-            return
-        self._writings[request.request_id] = Writing(worn.content_hash, start, end, tuple(block_ids))
+        start = self._cached.pop(request.request_id, 0)
+        end = start + num_external_tokens
+        self._writings[request.request_id] = Writing(worn.content_hash, start, end, tuple(block_ids), refused=worn.problem is not None)
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> SoftPromptMetadata:
         """What the workers do before this step."""
         meta = SoftPromptMetadata(list(self._writings.values()))
         self._writings.clear()
         return meta
+
+    def request_finished(self, request: Request, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
+        """Forget the request; its blocks are vLLM's to free."""
+        self._cached.pop(request.request_id, None)
+        return False, None
 
     def _worn(self, request: Request) -> Worn | None:
         params = request.kv_transfer_params
@@ -144,15 +143,14 @@ class SoftPromptConnector(KVConnectorBase_V1):
             msg = f"expected SoftPromptMetadata, found {type(meta).__name__}"
             raise TypeError(msg)
         for writing in meta.writings:
-            if writing.refused:
-                self._failed_blocks.update(writing.blocks)
-                continue
             try:
-                self._write(writing, forward_context.no_compile_layers)
+                if writing.refused:
+                    self._fail(writing)
+                else:
+                    self._write(writing, forward_context.no_compile_layers)
             except Exception:
                 logger.exception("The soft prompt %s could not be written.", writing.content_hash)
-                first, last = writing.start // self._block_size, (writing.end - 1) // self._block_size
-                self._failed_blocks.update(writing.blocks[first : last + 1])
+                self._fail(writing)
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         """Blocks whose requests have to fail."""
@@ -167,6 +165,11 @@ class SoftPromptConnector(KVConnectorBase_V1):
 
     def wait_for_save(self) -> None:
         """Nothing is saved."""
+
+    def _fail(self, writing: Writing) -> None:
+        # Blocks that were cached may be others' too; those from `start` on are this request's alone.
+        first, last = writing.start // self._block_size, (writing.end - 1) // self._block_size
+        self._failed_blocks.update(writing.blocks[first : last + 1])
 
     def _write(self, writing: Writing, layers: dict[str, Any]) -> None:
         attention = [(name, layer) for name, layer in layers.items() if hasattr(layer, "num_kv_heads") and hasattr(layer, "kv_cache")]
