@@ -4,6 +4,7 @@ Nothing here is imported unless a vLLM server imports it; vLLM itself is no depe
 `langchain_softprompt.remote`.
 
 Files:
+    names.py       what server, client and command line have to call alike
     served.py      ServedSoftPrompts: the soft prompts that a server was started with, by content hash
     wearing.py     what a request says of the soft prompt it wears, and why it is refused
     connector.py   SoftPromptConnector: vLLM's KV connector; writes keys and values into cache blocks

@@ -25,6 +25,7 @@ from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_pa
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorMetadata
 from vllm.model_executor.models.utils import extract_layer_index
 
+from langchain_softprompt.vllm_plugin.names import SOURCES
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 from langchain_softprompt.vllm_plugin.sharding import ShapeMismatchError, cast_finite, heads_of_rank, layer_key_values
 from langchain_softprompt.vllm_plugin.wearing import Worn, worn_by
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SOURCES = "soft_prompts"
 _MOST_KEPT = 256
 
 
@@ -227,4 +227,4 @@ class _Lengths(dict[str, int]):
         return found.num_virtual_tokens
 
 
-__all__ = ["SOURCES", "SoftPromptConnector", "SoftPromptMetadata", "Writing"]
+__all__ = ["SoftPromptConnector", "SoftPromptMetadata", "Writing"]

@@ -20,8 +20,9 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.utils.api_utils import load_aware_call, with_cancellation
 
 from langchain_softprompt import __version__
-from langchain_softprompt.frozen_model.file_fingerprint import file_fingerprint
+from langchain_softprompt.frozen_model.stored_fingerprint import stored_fingerprint
 from langchain_softprompt.frozen_model.sources import find_model
+from langchain_softprompt.vllm_plugin.names import COMPLETIONS_ROUTE, CONNECTOR, PLUGIN, ROUTE, SOURCES
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 from langchain_softprompt.vllm_plugin.sharding import ShapeMismatchError, cast_finite
 from langchain_softprompt.vllm_plugin.wearing import transfer_params
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONNECTOR = "SoftPromptConnector"
-SOURCES = "soft_prompts"
 _STATE = "softprompt_serving"
 # They would pass by the soft prompt, or are this plug-in's own to set.
 _REFUSED = ("prompt_embeds", "suffix", "echo", "prompt_logprobs", "kv_transfer_params", "cache_salt", "truncate_prompt_tokens")
@@ -149,14 +148,14 @@ class SoftPromptEndpoints:
         required_tasks: What the server has to be able to do.
     """
 
-    name = "langchain_softprompt"
+    name = PLUGIN
     required_tasks = ("generate",)
 
     def attach_router(self, app: FastAPI) -> None:
         """Add the routes."""
         router = APIRouter()
-        router.add_api_route("/v1/soft_prompts", tell, methods=["GET"])
-        router.add_api_route("/v1/soft_prompts/completions", complete, methods=["POST"])
+        router.add_api_route(ROUTE, tell, methods=["GET"])
+        router.add_api_route(COMPLETIONS_ROUTE, complete, methods=["POST"])
         app.include_router(router)
 
     async def init_state(self, engine_client: EngineClient | None, state: Any, args: Namespace) -> None:
@@ -245,7 +244,7 @@ def _told(soft_prompt: SoftPrompt) -> dict[str, Any]:
 
 def _fingerprint(model: str, revision: str | None) -> str | None:
     try:
-        return file_fingerprint(find_model(model, revision=revision).folder)
+        return stored_fingerprint(find_model(model, revision=revision).folder)
     except Exception as error:  # noqa: BLE001 - clients then know the model by its answers to recorded probes
         logger.warning("The model's fingerprint can't be read from its files: %s: %s", type(error).__name__, error)
         return None
