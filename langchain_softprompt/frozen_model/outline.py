@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -95,8 +95,8 @@ class ModelOutline:
 def _generation_config(config: PretrainedConfig, folder: Path) -> GenerationConfig:
     """As a loaded model has it."""
     if (folder / "generation_config.json").is_file():
-        return cast("GenerationConfig", GenerationConfig.from_pretrained(folder, local_files_only=True))
-    return cast("GenerationConfig", GenerationConfig.from_model_config(config))
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(config)
 
 
 __all__ = ["ModelOutline"]
