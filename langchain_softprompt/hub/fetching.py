@@ -64,7 +64,9 @@ def fetch_soft_prompt(ref: SoftPromptRef, *, policy: HubPolicy | None = None) ->
     return folder, commit
 
 
-def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False) -> tuple[Path, str]:
+def fetch_model(
+    repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False, weights: bool = True
+) -> tuple[Path, str]:
     """Fetch a model's safetensors (or one GGUF file), configuration and tokenizer.
 
     Args:
@@ -72,6 +74,7 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
         revision: Branch, tag or commit.
         gguf_file: Fetch this file in place of safetensors.
         config_only: Fetch nothing but ``config.json``.
+        weights: Whether safetensors are fetched too.
 
     Returns:
         The folder in the Hub cache, and the commit it is pinned to.
@@ -82,6 +85,8 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
     from huggingface_hub import errors
 
     wanted = ["config.json"] if config_only else [gguf_file, "*.json", "*.jinja"] if gguf_file else list(_MODEL_FILES)
+    if not weights:
+        wanted = [pattern for pattern in wanted if pattern != "*.safetensors"]
     commit = PINS.commit(repo_id, revision, FETCHING_MODEL)
     api = client()
     with in_plain_words(repo_id, revision, FETCHING_MODEL):
