@@ -35,6 +35,9 @@ def serve_command(
     gpus: Annotated[int, typer.Option(help="GPUs that one copy of the model is cut over.", rich_help_panel=_SIZE)] = 1,
     copies: Annotated[int, typer.Option(help="Copies of the model behind one address.", rich_help_panel=_SIZE)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines that these copies are spread over.", rich_help_panel=_SIZE)] = 1,
+    cpu_cache_gib: Annotated[
+        int | None, typer.Option(help="For a server without GPUs: GiB of memory for keys and values.", rich_help_panel=_SIZE)
+    ] = None,
     target: Annotated[
         str, typer.Option("--for", help="shell, nodes, docker, kubernetes, data-parallel or ray.", rich_help_panel=_OUTPUT)
     ] = "shell",
@@ -71,6 +74,7 @@ def serve_command(
         gpus=gpus,
         copies=copies,
         nodes=nodes,
+        cpu_cache_gib=cpu_cache_gib,
     )
     text = deployment(plan, target)
     written = write_folder(plan)

@@ -53,6 +53,7 @@ class ServerPlan:
         gpus: GPUs that one copy of the model is cut over (tensor parallel).
         copies: Copies of the model behind one address (data parallel).
         nodes: Machines that these copies are spread over.
+        cpu_cache_gib: Memory for keys and values of a server that computes on the CPU, in GiB; ``None`` for one with GPUs.
     """
 
     model: str
@@ -68,10 +69,11 @@ class ServerPlan:
     gpus: int = 1
     copies: int = 1
     nodes: int = 1
+    cpu_cache_gib: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("port", "gpus", "copies", "nodes"):
-            if getattr(self, name) < 1:
+        for name in ("port", "gpus", "copies", "nodes", "cpu_cache_gib"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 msg = f"{name}: expected at least 1, found {getattr(self, name)}."
                 raise InvalidSettingsError(msg)
         if self.copies % self.nodes:
