@@ -132,12 +132,13 @@ class Serving:
         return found
 
     def _check_model(self, found: SoftPrompt, asked: dict[str, Any]) -> None:
-        own = found.manifest.base_model.fingerprint if found.manifest is not None else None
-        made_for = own or asked.get("base_fingerprint")
-        if asked.get("allow_other_model") is True or None in (made_for, self.fingerprint) or made_for == self.fingerprint:
+        if asked.get("allow_other_model") is True or self.fingerprint is None:
             return
-        msg = f"The soft prompt was made for a model with fingerprint {made_for}, and this server's has {self.fingerprint}."
-        raise Refusal(HTTPStatus.CONFLICT, "ModelMismatch", msg)
+        own = found.manifest.base_model.fingerprint if found.manifest is not None else None
+        for made_for in (own, asked.get("base_fingerprint")):  # as its files here say, and as the client's do
+            if made_for not in (None, self.fingerprint):
+                msg = f"The soft prompt was made for a model with fingerprint {made_for}, and this server's has {self.fingerprint}."
+                raise Refusal(HTTPStatus.CONFLICT, "ModelMismatch", msg)
 
 
 class SoftPromptEndpoints:
