@@ -21,6 +21,9 @@ from langchain_softprompt.sampling import TokenLogprob
 
 Take = Callable[[int, TokenLogprob | None], None]
 
+# A soft prompt's content, whether one made for another model is taken, and whether it has probes.
+VouchKey = tuple[str, bool, bool]
+
 _MODELS, _SOFT_PROMPTS = "/v1/models", "/v1/soft_prompts"
 _MOST_WORDS = 1 << 16  # of a refusal
 _MOST_SAID = 64 << 20  # of itself
@@ -37,7 +40,7 @@ class Server:
         wire: Writes requests.
 
     Attributes:
-        vouched: Soft prompts that are known to be what they should be there, by content.
+        vouched: Soft prompts that are known to be what they should be there, by content; see `vouching`.
         vouching: Held while that is being found out, for each of them.
     """
 
@@ -51,8 +54,8 @@ class Server:
         self._asking = asyncio.Lock()
         self._failures = 0
         self._aside_until = 0.0
-        self.vouched: set[tuple[str, bool]] = set()
-        self.vouching: dict[tuple[str, bool], asyncio.Lock] = {}
+        self.vouched: set[VouchKey] = set()
+        self.vouching: dict[VouchKey, asyncio.Lock] = {}
 
     @property
     def pause(self) -> float:
@@ -171,4 +174,4 @@ async def _at_most(response: httpx.Response, most: int) -> bytes:
     return body[:most]
 
 
-__all__ = ["Server", "Take"]
+__all__ = ["Server", "Take", "VouchKey"]
