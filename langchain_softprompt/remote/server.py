@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -27,6 +28,7 @@ VouchKey = tuple[str, bool, bool]
 _MODELS, _SOFT_PROMPTS = "/v1/models", "/v1/soft_prompts"
 _MOST_WORDS = 1 << 16  # of a refusal
 _MOST_SAID = 64 << 20  # of itself
+_LONGEST_LAST_WORD = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
@@ -98,11 +100,13 @@ class Server:
             async with self._client.stream("POST", self.url + path, content=body, headers=self._headers()) as response:
                 if response.status_code != httpx.codes.OK:
                     raise await self._refused(response, path, asked, served)
-                async for event in events(response.aiter_bytes()):
-                    if event.get("error") is not None:
-                        raise refusal_within(event["error"], path=path, asked=asked, served=served)
-                    for token, logprob in answer.take(event):
-                        take(token, logprob)
+                async with aclosing(response.aiter_bytes()) as pieces, aclosing(events(pieces)) as told:  # type: ignore[type-var]
+                    async for event in told:
+                        if event.get("error") is not None:
+                            raise refusal_within(event["error"], path=path, asked=asked, served=served)
+                        for token, logprob in answer.take(event):
+                            take(token, logprob)
+                    await _hear_out(pieces)
             answer.finish()
         except (httpx.HTTPError, httpx.StreamError, SoftPromptError, TryAgainError) as error:
             raise self._told(error) from None
@@ -162,6 +166,15 @@ class Server:
     def _forget(self) -> None:
         self._served = None
         self.vouched.clear()
+
+
+async def _hear_out(pieces: AsyncIterator[bytes]) -> None:
+    """Read on to the end of the answer's last bytes, if they are there: a connection that was read to its end is used again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LONGEST_LAST_WORD):
+            async for piece in pieces:
+                if piece.strip():
+                    return
 
 
 async def _at_most(response: httpx.Response, most: int) -> bytes:
