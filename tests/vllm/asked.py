@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,12 +118,14 @@ def understand(vllm: LoopbackVLLM, path: str, body: Any) -> Understood:
         raise RefusalError(400, msg, param="max_tokens")
     soft_prompt, ids = _prompt(vllm, path, body)
     virtual = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
-    if virtual + len(ids) + body["max_tokens"] > vllm.max_model_len:
+    room = vllm.max_model_len - virtual - len(ids)
+    if room < 1:
         msg = (
-            f"This model's maximum context length is {vllm.max_model_len} tokens. However, you requested {body['max_tokens']} output "
-            f"tokens and your prompt contains at least {virtual + len(ids)} input tokens. Please reduce the length."
+            f"This model's maximum context length is {vllm.max_model_len} tokens. However, your prompt contains {virtual + len(ids)} input "
+            "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt."
         )
         raise RefusalError(400, msg, param="input_tokens")
+    body["max_tokens"] = min(body["max_tokens"], room)  # an answer that has no room is cut, and nothing said
     prompt = [len(vllm.tokenizer)] * virtual + ids
     return Understood(path, ids, soft_prompt, _settings(path, body), _constraint(vllm, body), prompt)
 
@@ -184,7 +186,7 @@ def _known(vllm: LoopbackVLLM, named: dict[str, Any], ids: list[int]) -> tuple[S
     base, allow = named["base_fingerprint"], named["allow_other_model"]
     if base is not None and vllm.fingerprint is not None and base != vllm.fingerprint and not allow:
         raise RefusalError(409, f"It was made for {base}, and this is {vllm.fingerprint}.", kind="ModelMismatch", param="soft_prompt")
-    return found, ids
+    return replace(found, manifest=None), ids  # what it says of models was looked at
 
 
 def _chat(vllm: LoopbackVLLM, body: dict[str, Any]) -> tuple[SoftPrompt, str]:

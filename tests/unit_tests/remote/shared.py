@@ -14,10 +14,10 @@ IDS = tuple(tiny_tokenizer().encode("What is a soft prompt?", add_special_tokens
 SHORT = GenerationSettings(max_new_tokens=8)
 
 
-def row_prompt(seed: int = 0, *, length: int = 5, manifest: Manifest | None = None, scale: float = 1.0) -> SoftPrompt:
+def row_prompt(seed: int = 0, *, length: int = 5, hidden: int = HIDDEN, manifest: Manifest | None = None, scale: float = 1.0) -> SoftPrompt:
     """Prompt tuning: rows of embeddings."""
-    config = read_config({"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": length, "token_dim": HIDDEN})
-    rows = scale * torch.randn(length, HIDDEN, generator=torch.Generator().manual_seed(seed))
+    config = read_config({"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": length, "token_dim": hidden})
+    rows = scale * torch.randn(length, hidden, generator=torch.Generator().manual_seed(seed))
     return SoftPrompt(config, {"prompt_embeddings": rows}, manifest=manifest)
 
 
