@@ -99,9 +99,8 @@ def _about_soft_prompt(status: int, told: Mapping[str, Any], path: str, asked: A
     if status == 404 and told.get("type") == "SoftPromptNotFound":
         return ServerMismatchError(f"It does not have the soft prompt {name}. Put its folder where the server looks for soft prompts.")
     if status in (404, 405) and "type" not in told:
-        return ServerMismatchError(
-            f"It lacks the plug-in for soft prompts made of keys and values. Start it with what `{SERVE_COMMAND}` prints."
-        )
+        msg = f"It lacks the plug-in for soft prompts made of keys and values. Start it with the line that `{SERVE_COMMAND}` prints."
+        return ServerMismatchError(msg)
     if status == 409:
         made_for = soft_prompt.manifest.base_model.fingerprint if soft_prompt.manifest is not None else "another model"
         found = (served.fingerprint if served is not None else None) or "unknown"

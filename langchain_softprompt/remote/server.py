@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -21,9 +22,13 @@ from langchain_softprompt.sampling import TokenLogprob
 
 Take = Callable[[int, TokenLogprob | None], None]
 
+# A soft prompt's content, whether one made for another model is taken, and whether it has probes.
+VouchKey = tuple[str, bool, bool]
+
 _MODELS, _SOFT_PROMPTS = "/v1/models", "/v1/soft_prompts"
 _MOST_WORDS = 1 << 16  # of a refusal
 _MOST_SAID = 64 << 20  # of itself
+_LONGEST_LAST_WORD = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
@@ -37,7 +42,7 @@ class Server:
         wire: Writes requests.
 
     Attributes:
-        vouched: Soft prompts that are known to be what they should be there, by content.
+        vouched: Soft prompts that are known to be what they should be there, by content; see `vouching`.
         vouching: Held while that is being found out, for each of them.
     """
 
@@ -51,8 +56,8 @@ class Server:
         self._asking = asyncio.Lock()
         self._failures = 0
         self._aside_until = 0.0
-        self.vouched: set[tuple[str, bool]] = set()
-        self.vouching: dict[tuple[str, bool], asyncio.Lock] = {}
+        self.vouched: set[VouchKey] = set()
+        self.vouching: dict[VouchKey, asyncio.Lock] = {}
 
     @property
     def pause(self) -> float:
@@ -95,11 +100,13 @@ class Server:
             async with self._client.stream("POST", self.url + path, content=body, headers=self._headers()) as response:
                 if response.status_code != httpx.codes.OK:
                     raise await self._refused(response, path, asked, served)
-                async for event in events(response.aiter_bytes()):
-                    if event.get("error") is not None:
-                        raise refusal_within(event["error"], path=path, asked=asked, served=served)
-                    for token, logprob in answer.take(event):
-                        take(token, logprob)
+                async with aclosing(response.aiter_bytes()) as pieces, aclosing(events(pieces)) as told:  # type: ignore[type-var]
+                    async for event in told:
+                        if event.get("error") is not None:
+                            raise refusal_within(event["error"], path=path, asked=asked, served=served)
+                        for token, logprob in answer.take(event):
+                            take(token, logprob)
+                    await _hear_out(pieces)
             answer.finish()
         except (httpx.HTTPError, httpx.StreamError, SoftPromptError, TryAgainError) as error:
             raise self._told(error) from None
@@ -161,6 +168,15 @@ class Server:
         self.vouched.clear()
 
 
+async def _hear_out(pieces: AsyncIterator[bytes]) -> None:
+    """Read on to the end of the answer's last bytes, if they are there: a connection that was read to its end is used again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LONGEST_LAST_WORD):
+            async for piece in pieces:
+                if piece.strip():
+                    return
+
+
 async def _at_most(response: httpx.Response, most: int) -> bytes:
     """The body, as far as anybody would read it."""
     body = b""
@@ -171,4 +187,4 @@ async def _at_most(response: httpx.Response, most: int) -> bytes:
     return body[:most]
 
 
-__all__ = ["Server", "Take"]
+__all__ = ["Server", "Take", "VouchKey"]

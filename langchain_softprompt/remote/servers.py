@@ -13,7 +13,6 @@ import httpx
 from langchain_softprompt.engine.checking import check_length
 from langchain_softprompt.errors import RequestFailedError, ServerMismatchError, SoftPromptError
 from langchain_softprompt.frozen_model import ModelOutline
-from langchain_softprompt.prefix import check_fingerprint
 from langchain_softprompt.remote.answers import Answer
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.options import Options
@@ -124,15 +123,10 @@ class Servers:
 
     async def _prepare(self, server: Server, asked: Asked) -> None:
         """See that it is the right model and the right soft prompt, before anything is answered."""
-        served = await server.served()
+        await server.served()
         check_length(self._outline, asked.virtual_tokens, len(asked.token_ids), asked.settings.max_new_tokens)
-        soft_prompt = asked.soft_prompt
-        if soft_prompt is None:
-            return
-        fingerprint = served.fingerprint or self._outline.known_fingerprint
-        if fingerprint is not None and (soft_prompt.content_hash, asked.allow_other_model) not in server.vouched:
-            check_fingerprint(soft_prompt, self._outline.name, fingerprint, allow_other_model=asked.allow_other_model)
-        await vouch(server, soft_prompt, self._room, allow_other_model=asked.allow_other_model)
+        if asked.soft_prompt is not None:
+            await vouch(server, asked.soft_prompt, self._outline, self._room, allow_other_model=asked.allow_other_model)
 
     async def _wait(self, asked: Asked, tries: _Tries, wanted: float | None) -> None:
         """Not at all where there is another server to ask; else as long as was wanted, or longer each time, by chance."""

@@ -8,7 +8,8 @@ import logging
 import torch
 
 from langchain_softprompt.errors import ServerMismatchError
-from langchain_softprompt.prefix import ProbeReport, compare_probe, report_of
+from langchain_softprompt.frozen_model import ModelOutline
+from langchain_softprompt.prefix import ProbeReport, check_fingerprint, compare_probe, report_of
 from langchain_softprompt.prefix.probe_watch import UNASKED_TOKENS
 from langchain_softprompt.remote.answers import Answer
 from langchain_softprompt.remote.asked import Asked
@@ -22,24 +23,39 @@ logger = logging.getLogger(__name__)
 # What vLLM tells unless it is started with another --max-logprobs.
 _MOST_TOLD = 20
 _MOST_VOUCHED = 10_000
+# What a server without our plug-in most likely computes in.
+_USUAL_DTYPE = "bfloat16"
 
 
-async def vouch(server: Server, soft_prompt: SoftPrompt, room: asyncio.Semaphore, *, allow_other_model: bool) -> None:
-    """Score a soft prompt's recorded probes on a server, the first time it is used there.
+async def vouch(
+    server: Server, soft_prompt: SoftPrompt, outline: ModelOutline, room: asyncio.Semaphore, *, allow_other_model: bool
+) -> None:
+    """See that a soft prompt was made for a server's model and does there what it did when it was made, the first time it is used there.
 
-    A warning is logged when it has drifted, as for a model in this process.
+    Its recorded probes are scored. A warning is logged when it has drifted, as for a model in this process.
+
+    Args:
+        server: The server.
+        soft_prompt: The soft prompt.
+        outline: The model.
+        room: Held by each request.
+        allow_other_model: Warn of what would else be refused.
 
     Raises:
+        ModelMismatchError: It was made for another model.
         ServerMismatchError: It does something else altogether there.
         TryAgainError: The server can't be asked now.
     """
-    key = (soft_prompt.content_hash, allow_other_model)
+    record = soft_prompt.manifest.probes if soft_prompt.manifest is not None else None
+    key = (soft_prompt.content_hash, allow_other_model, record is not None and bool(record.probes))
     if key in server.vouched:
         return
     async with server.vouching.setdefault(key, asyncio.Lock()):
         if key in server.vouched:
             return
-        record = soft_prompt.manifest.probes if soft_prompt.manifest is not None else None
+        fingerprint = (await server.served()).fingerprint or outline.known_fingerprint
+        if fingerprint is not None:
+            check_fingerprint(soft_prompt, outline.name, fingerprint, allow_other_model=allow_other_model)
         if record is not None and record.probes:
 
             async def ask(asked: Asked, take: Take) -> Answer:
@@ -55,7 +71,7 @@ async def vouch(server: Server, soft_prompt: SoftPrompt, room: asyncio.Semaphore
 
 async def _judge(server: Server, soft_prompt: SoftPrompt, record: ProbesRecord, ask: Ask, *, allow_other_model: bool) -> None:
     served = await server.served()
-    report = await read_probes(ask, soft_prompt, record, served.dtype or "", allow_other_model=allow_other_model)
+    report = await read_probes(ask, soft_prompt, record, served.dtype or _USUAL_DTYPE, allow_other_model=allow_other_model)
     name = printable(soft_prompt.source)
     if report.verdict == "broken" and not allow_other_model:
         msg = (
@@ -79,7 +95,7 @@ async def read_probes(
         ask: Puts a request to that server.
         soft_prompt: The soft prompt.
         record: The probes.
-        dtype: Type of the server's weights; empty where it is not known.
+        dtype: Type of the server's weights.
         allow_other_model: Goes along with the requests.
     """
     outcomes, left = [], UNASKED_TOKENS

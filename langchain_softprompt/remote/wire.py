@@ -23,6 +23,7 @@ COMPLETIONS, SOFT_COMPLETIONS, CHAT = "/v1/completions", "/v1/soft_prompts/compl
 # What vLLM puts in place of soft rows.
 _PLACEHOLDER = "<prompt_embeds>"
 _MOST_ROWS_KEPT = 64
+_MOST_TOPS = 20  # of a server that is not told otherwise
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -58,7 +59,7 @@ class Wire:
                 "add_generation_prompt": False,
                 "cache_salt": soft_prompt.content_hash,
             }
-            body |= {"logprobs": True, "top_logprobs": top} if top is not None else {}
+            body |= {"logprobs": True, "top_logprobs": _chat_tops(top)} if top is not None else {}
             return CHAT, json.dumps(body).encode()
         body |= {"prompt": list(asked.token_ids)}
         body |= {"logprobs": top} if top is not None else {}
@@ -82,11 +83,7 @@ class Wire:
         tokenizer = self.outline.tokenizer
         text = str(tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
         if _PLACEHOLDER in text or tuple(encode_text(tokenizer, text)) != token_ids:
-            what = (
-                f"it holds {_PLACEHOLDER}"
-                if _PLACEHOLDER in text
-                else "as text it is other tokens (control marks that stand as words, say)"
-            )
+            what = f"it holds {_PLACEHOLDER}" if _PLACEHOLDER in text else "as text it is other tokens, as are control marks in a message"
             msg = (
                 f"The text can't travel to a vLLM server behind a soft prompt made of rows: {what}. Export the soft prompt, "
                 "langchain-softprompt export FOLDER NEW --model MODEL, and serve that with the plug-in: it travels with token ids."
@@ -127,6 +124,11 @@ class Wire:
         written = io.BytesIO()
         torch.save(cast.clone(), written)
         return base64.b64encode(written.getvalue()).decode()
+
+
+def _chat_tops(top: int) -> int:
+    """How many to ask for on the chat route, which counts the token that was picked as one of them, be it among the likeliest or not."""
+    return top + 1 if 0 < top < _MOST_TOPS else top
 
 
 def _sampling(asked: Asked) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from langchain_softprompt.engine import Engine
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.remote import VLLMEngine
 from langchain_softprompt.settings import GenerationSettings
-from tests.vllm.servers import running
-from tests.vllm.small_model import save_small_model, small_soft_prompts
+from tests.real_vllm.servers import running
+from tests.real_vllm.small_model import save_small_model, small_soft_prompts
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from langchain_softprompt.settings import GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.vllm_plugin.names import COMPLETIONS_ROUTE
 from langchain_softprompt.vllm_plugin.wearing import transfer_params
-from tests.vllm.servers import RunningServer, running
-from tests.vllm.small_model import save_small_model
+from tests.real_vllm.servers import RunningServer, running
+from tests.real_vllm.small_model import save_small_model
 
 SoftPrompts = dict[str, SoftPrompt | None]
 TEXT = list(range(100, 140))
@@ -142,7 +142,7 @@ def test_a_server_without_the_plug_in_and_with_other_weights_answers_nothing_tha
 
 
 def _fitting() -> SoftPrompt:
-    from tests.vllm.small_model import small_soft_prompts
+    from tests.real_vllm.small_model import small_soft_prompts
 
     return small_soft_prompts()[0]
 
