@@ -152,7 +152,8 @@ def test_a_server_that_is_killed_under_load_ends_each_request_with_a_typed_error
     with running(tmp_path, "embedded", given) as server, VLLMEngine(server.url, retries=1) as client:
         client.for_model("embedded")
         settings = GenerationSettings(max_new_tokens=300, temperature=1.0, seed=3)
-        under_way = [client.submit(TEXT, soft_prompt=one, settings=settings) for one in soft_prompts.values()]
+        ids = client.model.tokenizer("Count from one to a hundred, in words, one number a line.").input_ids
+        under_way = [client.submit(ids, soft_prompt=one, settings=settings) for one in soft_prompts.values()]
         begun = [next(iter(one)) for one in under_way]
         server.kill()
         for one, first in zip(under_way, begun, strict=True):
@@ -160,4 +161,4 @@ def test_a_server_that_is_killed_under_load_ends_each_request_with_a_typed_error
                 one.result(60)
             assert one.tokens[0] == first  # what was said stays said
         with pytest.raises(ServerUnreachableError):
-            client.submit(TEXT, settings=settings).result(60)
+            client.submit(ids, settings=settings).result(60)
