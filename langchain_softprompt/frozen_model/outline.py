@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,6 +34,7 @@ class ModelOutline:
         local_fingerprint: `FrozenModel.fingerprint` as read off the weight files, where they are here; else ``None``.
         served_fingerprint: What the server says of its weights; ``None`` until it was asked, or where it does not know.
         served_positions: The context that the servers have room for; ``None`` until they were asked.
+        ask: Asks a server for these two; ``None`` where there is none to ask.
     """
 
     def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> None:
@@ -48,6 +50,7 @@ class ModelOutline:
         self.local_fingerprint = stored_fingerprint(source.folder)
         self.served_fingerprint: str | None = None
         self.served_positions: int | None = None
+        self.ask: Callable[[], None] | None = None
         self._own_positions = usable_positions(text, source.name)
 
     @classmethod
@@ -85,7 +88,12 @@ class ModelOutline:
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the weights; where neither the files here nor the server tell, made of the model's name and revision."""
+        """What identifies the weights. Where the files here do not tell it, a server is asked, once.
+
+        Where that does not know either, it is made of the model's name and revision.
+        """
+        if self.known_fingerprint is None and self.ask is not None:
+            self.ask()
         return self.known_fingerprint or hashlib.sha256(f"{self.name} {self.revision}".encode()).hexdigest()
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 Files:
     engine.py       VLLMEngine: submit / stream / score / cancel / close, as the engine in this process
+    work.py         what is done for a request, up to its end
     options.py      Options: where the servers are, and how patiently they are asked
     loop.py         Loop: the one thread, with an event loop, that talks to all of them
     servers.py      Servers: which server is asked, and what is tried again

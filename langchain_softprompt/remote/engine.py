@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from langchain_softprompt.decode import TokenTree
 from langchain_softprompt.engine import EngineLoad, FinishReason, Generation, Scoring, TokenStream
 from langchain_softprompt.engine.checking import check_length, check_types, checked_continuations, checked_ids
 from langchain_softprompt.engine.handle import Handle
-from langchain_softprompt.errors import InvalidSettingsError, RequestFailedError, SoftPromptError
+from langchain_softprompt.errors import InvalidSettingsError, SoftPromptError
 from langchain_softprompt.frozen_model import ModelOutline
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.constraints import Follower, lark_of
@@ -24,11 +25,13 @@ from langchain_softprompt.remote.loop import Loop
 from langchain_softprompt.remote.options import Options
 from langchain_softprompt.remote.scoring import score_tree
 from langchain_softprompt.remote.servers import Servers
-from langchain_softprompt.sampling import Constraint, TokenLogprob
+from langchain_softprompt.remote.work import Asking, Closing, generate, run
+from langchain_softprompt.sampling import Constraint
 from langchain_softprompt.settings import EngineLimits, GenerationSettings
 from langchain_softprompt.soft_prompt import SoftPrompt
 
 _LONGEST_EXIT_SECONDS = 5.0
+_LONGEST_ASKING = 10.0
 _Binding = tuple[str, str | None, str | None]
 
 
@@ -92,8 +95,9 @@ class VLLMEngine:
         self._binding: _Binding | None = None
         self._outline: ModelOutline | None = None
         self._servers: Servers | None = None
+        self._knows = False
         self._guard = threading.Lock()
-        closing = _Closing()
+        closing = Closing()
         self._closing = closing
         self._loop = Loop(f"softprompt-servers {self._options.urls[0]}", limits.max_rows + limits.max_queue, closing)
         # Runs when the engine is dropped, and at interpreter exit.
@@ -130,6 +134,7 @@ class VLLMEngine:
             if self._outline is None:
                 self._outline = ModelOutline.load(model, revision=revision, gguf_file=gguf_file)
                 self._servers = Servers(self._options, self._outline)
+                self._outline.ask = partial(_ask, weakref.ref(self))
                 self._closing.close = self._servers.close
                 self._binding = binding
         return self
@@ -185,7 +190,7 @@ class VLLMEngine:
         check_length(model, asked.virtual_tokens, len(ids), settings.max_new_tokens)
         follower = Follower(constraint, stop_ids, model.vocab_size)
         generation = Generation(prompt_tokens=len(ids), virtual_tokens=asked.virtual_tokens)
-        self._start(generation, partial(_generate, servers, asked, follower, generation))
+        self._start(generation, partial(generate, servers, asked, follower, generation))
         return generation
 
     def score(
@@ -270,47 +275,31 @@ class VLLMEngine:
 
     def _start(self, handle: Handle[Any], work: Callable[[], Coroutine[Any, Any, FinishReason]]) -> None:
         handle.on_cancel = partial(self._withdraw, handle)  # holds the engine for as long as somebody waits
-        self._loop.begin(handle, partial(_run, handle, work))
+        self._loop.begin(handle, partial(run, handle, work))
+
+    def _know(self) -> None:
+        """Let a server say what it serves, so that the outline knows; what goes wrong is told when a request is put."""
+        if not self._knows:
+            servers, asking = self._pool(), Asking(prompt_tokens=0, virtual_tokens=0)
+
+            async def work() -> FinishReason:
+                await servers.know()
+                return "stop"
+
+            with suppress(SoftPromptError, TimeoutError):
+                self._start(asking, work)
+                asking.result(self._options.connect_timeout + _LONGEST_ASKING)
+                self._knows = True
 
     def _withdraw(self, handle: Handle[Any]) -> None:
         self._loop.cancel(handle)
 
 
-class _Closing:
-    """What is left to do in the loop at its end; it must not hold the engine."""
-
-    def __init__(self) -> None:
-        self.close: Callable[[], Coroutine[Any, Any, None]] | None = None
-
-    async def __call__(self) -> None:
-        if self.close is not None:
-            await self.close()
-
-
-async def _generate(servers: Servers, asked: Asked, follower: Follower, generation: Generation) -> FinishReason:
-    def take(token: int, logprob: TokenLogprob | None) -> None:
-        follower.take(token)
-        generation.push(token, logprob)
-
-    answer = await servers.ask(asked, take)
-    generation.cached_tokens = answer.cached_tokens
-    # What is complete has ended by itself, though the server was not let to say so.
-    return "length" if answer.finish_reason == "length" and not follower.complete else "stop"
-
-
-async def _run(handle: Handle[Any], work: Callable[[], Coroutine[Any, Any, FinishReason]]) -> None:
-    """Do the work, and end the request however it ends."""
-    ending: FinishReason | Exception = "cancelled"
-    try:
-        ending = await work()
-    except SoftPromptError as error:
-        ending = error
-    except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for an end.
-        ending = RequestFailedError(f"The request failed: {type(error).__name__}: {error}")
-    finally:
-        if isinstance(ending, Exception):  # Its frames would hold on to the request and its headers.
-            ending.__traceback__ = ending.__context__ = ending.__cause__ = None
-        handle.end(ending)
+def _ask(engine: weakref.ref[VLLMEngine]) -> None:
+    """For the engine's outline, which must not hold it."""
+    held = engine()
+    if held is not None:
+        held._know()  # noqa: SLF001 - one of us
 
 
 def _name(model: str | Path) -> str:

@@ -57,8 +57,17 @@ class Options:
         _check_headers(self.headers)
 
     def key(self) -> str | None:
-        """The API key: the given one, or that in the environment."""
-        return self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(KEY_VARIABLE) or None
+        """The API key: the given one, or that in the environment.
+
+        Raises:
+            InvalidSettingsError: That in the environment can be none.
+        """
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if not _is_printable(key):
+            _refuse(KEY_VARIABLE, "text of printable ASCII", "something else")
+        return key or None
 
     def tls(self) -> ssl.SSLContext | bool:
         """What connections are checked against."""

@@ -12,6 +12,7 @@ from langchain_softprompt.errors import (
     ContextLengthError,
     EngineBusyError,
     ModelMismatchError,
+    NonFiniteSoftPromptError,
     RequestFailedError,
     ServerAccessError,
     ServerMismatchError,
@@ -19,12 +20,14 @@ from langchain_softprompt.errors import (
     ServerUnreachableError,
     SoftPromptError,
 )
+from langchain_softprompt.hub.local import TENSOR_FILE
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.events import read_json
 from langchain_softprompt.remote.identity import SERVE_COMMAND, Served
 from langchain_softprompt.remote.options import KEY_VARIABLE
 from langchain_softprompt.remote.wire import SOFT_COMPLETIONS
 from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS
 
 _CONTEXT = ("context length", "max_model_len", "maximum model length")
 _LONGEST_WORDS = 500
@@ -76,6 +79,8 @@ def _meaning(
     words = printable(told.get("message") or "nothing", _LONGEST_WORDS)
     if status in (401, 403):
         return ServerAccessError(f"It does not let you in ({status}). Give its key: VLLMEngine(..., api_key=...), or set {KEY_VARIABLE}.")
+    if status == 501:
+        return ServerMismatchError(f"It was not started for this: {words}")
     if status in (408, 425, 429, 502, 503, 504):
         return TryAgainError(EngineBusyError(f"It is busy ({status}: {words}). Try again later."), wait=_wait(headers))
     if status >= 500:
@@ -101,6 +106,9 @@ def _about_soft_prompt(status: int, told: Mapping[str, Any], path: str, asked: A
     if status in (404, 405) and "type" not in told:
         msg = f"It lacks the plug-in for soft prompts made of keys and values. Start it with the line that `{SERVE_COMMAND}` prints."
         return ServerMismatchError(msg)
+    if told.get("type") == "NonFiniteSoftPrompt":
+        found = printable(told.get("message") or "others")
+        return NonFiniteSoftPromptError(file=TENSOR_FILE, field=EMBEDDINGS, expected="numbers that fit the server's dtype", found=found)
     if status == 409:
         made_for = soft_prompt.manifest.base_model.fingerprint if soft_prompt.manifest is not None else "another model"
         found = (served.fingerprint if served is not None else None) or "unknown"

@@ -203,7 +203,12 @@ class _Connection(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         vllm = self.server.vllm
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        content = self.rfile.read(length)
+        if len(content) < length:  # who asked has hung up
+            self.close_connection = True
+            return
+        body = json.loads(content)
         self._note(body)
         fault = vllm.due(self.path)
         if self._goes_wrong(fault) or not self._let_in():

@@ -23,6 +23,7 @@ from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import (
     ContextLengthError,
     EngineBusyError,
+    InvalidSettingsError,
     RequestFailedError,
     ServerAccessError,
     ServerMismatchError,
@@ -326,7 +327,11 @@ def test_the_api_key_may_come_from_the_environment(vllm: LoopbackVLLM, make: Mak
     engine = make(vllm)
     with pytest.raises(ServerAccessError):
         engine.submit(IDS, settings=SHORT).result()
-    monkeypatch.setenv("VLLM_API_KEY", "from-outside")
+    monkeypatch.setenv("VLLM_API_KEY", "from\noutside")
+    with pytest.raises(InvalidSettingsError, match="VLLM_API_KEY") as raised:
+        engine.submit(IDS, settings=SHORT).result()
+    assert "outside" not in str(raised.value)
+    monkeypatch.setenv("VLLM_API_KEY", "from-outside\n")
     assert engine.submit(IDS, settings=SHORT).result().token_ids
 
 

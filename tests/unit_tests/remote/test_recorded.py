@@ -71,9 +71,8 @@ def test_there_are_recordings() -> None:
     assert RECORDED
 
 
-@pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
-async def test_a_recorded_answer_is_read_as_it_was_meant(file: Path) -> None:
-    told = json.loads(file.read_text("utf-8"))
+@pytest.mark.parametrize("told", [json.loads(file.read_text("utf-8")) for file in RECORDED], ids=[file.stem for file in RECORDED])
+async def test_a_recorded_answer_is_read_as_it_was_meant(told: dict[str, Any]) -> None:
     expected = told["expected"]
     if "error" in expected:
         with pytest.raises((SoftPromptError, TryAgainError)) as raised:

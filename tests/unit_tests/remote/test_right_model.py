@@ -96,10 +96,13 @@ def test_without_weight_files_here_the_server_says_which_weights_there_are(
     for file in folder.iterdir():
         if file.suffix != ".safetensors":
             (light / file.name).write_bytes(file.read_bytes())
+    vllm.down()
     engine = make(vllm, bind=False).for_model(light)
+    made_of_the_name = engine.model.fingerprint
     assert engine.model.known_fingerprint is None
-    engine.submit(IDS, settings=SHORT).result()
-    assert engine.model.fingerprint == vllm.fingerprint
+    vllm.up()
+    assert engine.model.fingerprint == vllm.fingerprint != made_of_the_name
+    assert engine.submit(IDS, settings=SHORT).result().token_ids
 
 
 def test_one_engine_serves_one_model(folder: Path, tmp_path: Path, vllm: LoopbackVLLM, make: MakeEngine) -> None:
@@ -137,6 +140,19 @@ def test_a_server_that_knows_better_what_it_serves_says_so(vllm: LoopbackVLLM, m
     vllm.add("/v1/soft_prompts/completions", status=409, body=told)
     with pytest.raises(ModelMismatchError, match="allow_other_model=True"):
         make(vllm).submit(IDS, soft_prompt=prompt, settings=SHORT).result()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "error"),
+    [(501, "ConnectorAbsent", ServerMismatchError), (400, "NonFiniteSoftPrompt", NonFiniteSoftPromptError)],
+)
+def test_what_else_our_plug_in_refuses_keeps_its_words(
+    vllm: LoopbackVLLM, make: MakeEngine, status: int, kind: str, error: type[Exception]
+) -> None:
+    told = {"error": {"message": "Start it another way.", "type": kind, "param": "soft_prompt", "code": status}}
+    vllm.add("/v1/soft_prompts/completions", status=status, body=told)
+    with pytest.raises(error, match="another way"):
+        make(vllm).submit(IDS, soft_prompt=PREFIX, settings=SHORT).result()
 
 
 def test_a_server_that_does_not_have_the_soft_prompt_is_told_by_name(vllm: LoopbackVLLM, make: MakeEngine) -> None:
