@@ -73,7 +73,20 @@ def find_server_python(named: Path | None = None) -> Path:
         return find_python("vllm", {"vllm": named})
     python = find_python("vllm", {})
     if subprocess.run([str(python), "-c", "import langchain_softprompt, peft"], capture_output=True, check=False).returncode:
-        _run([str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "install", "--no-compile", "--editable", str(ROOT)])
+        _run(
+            [
+                str(python),
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--quiet",
+                "install",
+                "--no-compile",
+                "--editable",
+                str(ROOT),
+            ]
+        )
     return python
 
 

@@ -70,7 +70,7 @@ Not measured here; what others report, with their settings:
 
 The engine in this process runs on a GPU too, row by row of its own batches, without vLLM's kernels: expect vLLM to win there as soon as
 a few requests come at once. Where exactly was not measured.
-"""
+"""  # noqa: E501 - tables
 
 
 def _row(one: dict[str, Any]) -> str:

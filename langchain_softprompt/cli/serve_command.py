@@ -30,7 +30,8 @@ def serve_command(
     port: Annotated[int, typer.Option(help="Port to listen on.", rich_help_panel=_SERVER)] = 8000,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_SERVER)] = "auto",
     max_model_len: Annotated[
-        int | None, typer.Option(help="Positions of the context, soft prompt counted in; the model's own by default.", rich_help_panel=_SIZE)
+        int | None,
+        typer.Option(help="Positions of the context, soft prompt counted in; the model's own by default.", rich_help_panel=_SIZE),
     ] = None,
     gpus: Annotated[int, typer.Option(help="GPUs that one copy of the model is cut over.", rich_help_panel=_SIZE)] = 1,
     copies: Annotated[int, typer.Option(help="Copies of the model behind one address.", rich_help_panel=_SIZE)] = 1,
@@ -42,7 +43,8 @@ def serve_command(
         str, typer.Option("--for", help="shell, nodes, docker, kubernetes, data-parallel or ray.", rich_help_panel=_OUTPUT)
     ] = "shell",
     folder: Annotated[
-        Path, typer.Option(help="Folder for soft prompts and chat template; it is what has to be copied to the server.", rich_help_panel=_OUTPUT)
+        Path,
+        typer.Option(help="Folder for soft prompts and chat template; it is what has to be copied to the server.", rich_help_panel=_OUTPUT),
     ] = Path("soft-prompt-server"),
     json: Annotated[bool, typer.Option("--json", help="Print command and environment as JSON on stdout.", rich_help_panel=_OUTPUT)] = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -81,7 +83,12 @@ def serve_command(
     if json:
         command = server_command(plan)
         facts = [
-            {"name": one.name, "type": one.soft_prompt.kind, "travels_as": _way(one.holds_key_values), "content_hash": one.soft_prompt.content_hash}
+            {
+                "name": one.name,
+                "type": one.soft_prompt.kind,
+                "travels_as": _way(one.holds_key_values),
+                "content_hash": one.soft_prompt.content_hash,
+            }
             for one in plan.soft_prompts
         ]
         show_json(

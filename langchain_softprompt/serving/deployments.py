@@ -116,7 +116,7 @@ spec:
 
 
 def _data_parallel(plan: ServerPlan) -> str:
-    """vLLM's own data parallelism over nodes: one address, and copies that each have a cache of their own."""
+    """VLLM's own data parallelism over nodes: one address, and copies that each have a cache of their own."""
     here = max(1, plan.copies // plan.nodes)
     shared = ["--data-parallel-size-local", str(here), "--data-parallel-address", "NODE_1", "--data-parallel-rpc-port", "13345"]
     whole = _served(plan)

@@ -198,9 +198,7 @@ class SoftPromptConnector(KVConnectorBase_V1):
         heads = heads_of_rank(whole.shape[3], get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size())
         shares = []
         for name, layer in attention:
-            keys, values = layer_key_values(
-                whole, extract_layer_index(name), heads, held=layer.num_kv_heads, width=layer.head_size
-            )
+            keys, values = layer_key_values(whole, extract_layer_index(name), heads, held=layer.num_kv_heads, width=layer.head_size)
             device = layer.kv_cache.device
             shares.append((keys.to(device), values.to(device)))
         self._held[content_hash] = shares

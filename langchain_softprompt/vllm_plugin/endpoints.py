@@ -20,8 +20,8 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.utils.api_utils import load_aware_call, with_cancellation
 
 from langchain_softprompt import __version__
-from langchain_softprompt.frozen_model.stored_fingerprint import stored_fingerprint
 from langchain_softprompt.frozen_model.sources import find_model
+from langchain_softprompt.frozen_model.stored_fingerprint import stored_fingerprint
 from langchain_softprompt.vllm_plugin.names import COMPLETIONS_ROUTE, CONNECTOR, PLUGIN, ROUTE, SOURCES
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 from langchain_softprompt.vllm_plugin.sharding import ShapeMismatchError, cast_finite
@@ -41,7 +41,7 @@ _STATE = "softprompt_serving"
 _REFUSED = ("prompt_embeds", "suffix", "echo", "prompt_logprobs", "kv_transfer_params", "cache_salt", "truncate_prompt_tokens")
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A request that is answered with an error.
 
     Attributes:
@@ -104,31 +104,33 @@ class Serving:
         """The soft prompt that a request names, checked.
 
         Raises:
-            Refusal: It can't be worn here.
+            RefusalError: It can't be worn here.
         """
         if not isinstance(asked, dict) or not isinstance(asked.get("content_hash"), str):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", 'soft_prompt: expected {"content_hash": "...", "virtual_tokens": n}.')
+            raise RefusalError(
+                HTTPStatus.BAD_REQUEST, "BadRequestError", 'soft_prompt: expected {"content_hash": "...", "virtual_tokens": n}.'
+            )
         name = asked["content_hash"]
         if self.soft_prompts is None:
             msg = "This server was started without the soft prompts' connector (--kv-transfer-config). "
             msg += "Start it with the line that `langchain-softprompt serve-command` prints."
-            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "ConnectorAbsent", msg)
+            raise RefusalError(HTTPStatus.NOT_IMPLEMENTED, "ConnectorAbsent", msg)
         found = self.soft_prompts.find(name)
         if found is None:
             msg = f"No soft prompt with the content hash {name[:64]} is in this server's folders. Copy it there; no restart is needed."
-            raise Refusal(HTTPStatus.NOT_FOUND, "SoftPromptNotFound", msg)
+            raise RefusalError(HTTPStatus.NOT_FOUND, "SoftPromptNotFound", msg)
         if asked.get("virtual_tokens") not in (None, found.num_virtual_tokens):
             msg = f"The soft prompt has {found.num_virtual_tokens} virtual tokens, not {asked['virtual_tokens']}."
-            raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", msg)
+            raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", msg)
         self._check_model(found, asked)
         key_values = found.key_values()
         if key_values is None:
             msg = f"A soft prompt of type {found.kind} travels as embeddings: send its rows to /v1/chat/completions."
-            raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", msg)
+            raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", msg)
         try:
             cast_finite(key_values, self.dtype)
         except ShapeMismatchError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "NonFiniteSoftPrompt", f"{error} Serve the model in another dtype.") from None
+            raise RefusalError(HTTPStatus.BAD_REQUEST, "NonFiniteSoftPrompt", f"{error} Serve the model in another dtype.") from None
         return found
 
     def _check_model(self, found: SoftPrompt, asked: dict[str, Any]) -> None:
@@ -138,7 +140,7 @@ class Serving:
         for made_for in (own, asked.get("base_fingerprint")):  # as its files here say, and as the client's do
             if made_for not in (None, self.fingerprint):
                 msg = f"The soft prompt was made for a model with fingerprint {made_for}, and this server's has {self.fingerprint}."
-                raise Refusal(HTTPStatus.CONFLICT, "ModelMismatch", msg)
+                raise RefusalError(HTTPStatus.CONFLICT, "ModelMismatch", msg)
 
 
 class SoftPromptEndpoints:
@@ -173,7 +175,7 @@ async def tell(raw_request: Request) -> Response:
     """What this server serves."""
     serving: Serving | None = getattr(raw_request.app.state, _STATE, None)
     if serving is None:
-        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady", "This server has no engine.").response()
+        return RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady", "This server has no engine.").response()
     return JSONResponse(await asyncio.to_thread(serving.told))
 
 
@@ -182,7 +184,7 @@ async def tell(raw_request: Request) -> Response:
 async def _answer(request: CompletionRequest, raw_request: Request) -> Response:
     handler = raw_request.app.state.openai_serving_completion
     if handler is None:
-        return Refusal(HTTPStatus.NOT_IMPLEMENTED, "NotImplementedError", "The model does not complete texts.").response()
+        return RefusalError(HTTPStatus.NOT_IMPLEMENTED, "NotImplementedError", "The model does not complete texts.").response()
     answer = await handler.create_completion(request, raw_request)
     if isinstance(answer, ErrorResponse):
         return JSONResponse(answer.model_dump(), status_code=answer.error.code)
@@ -196,9 +198,9 @@ async def complete(raw_request: Request) -> Response:
     serving: Serving | None = getattr(raw_request.app.state, _STATE, None)
     try:
         if serving is None:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady", "This server has no engine.")
+            raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady", "This server has no engine.")
         request = await asyncio.to_thread(_dressed, serving, await _body(raw_request))
-    except Refusal as refusal:
+    except RefusalError as refusal:
         return refusal.response()
     answered: Response | None = await _answer(request, raw_request)
     return answered if answered is not None else Response(status_code=499)  # the client has left
@@ -210,7 +212,7 @@ async def _body(raw_request: Request) -> dict[str, Any]:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", "The body is no JSON object.")
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", "The body is no JSON object.")
     return body
 
 
@@ -219,10 +221,10 @@ def _dressed(serving: Serving, body: dict[str, Any]) -> CompletionRequest:
     soft_prompt = serving.worn(body.pop("soft_prompt", None))
     given = [name for name in _REFUSED if body.get(name)]
     if given:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", f"{given[0]} can't be used with a soft prompt.")
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", f"{given[0]} can't be used with a soft prompt.")
     text = body.get("prompt")
     if not isinstance(text, list) or not text or not all(type(token) is int for token in text):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", "prompt: expected one list of token ids, at least one.")
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", "prompt: expected one list of token ids, at least one.")
     name, length = soft_prompt.content_hash, soft_prompt.num_virtual_tokens
     # The placeholders' own embeddings are never read. The text's first token is one of this model, and a repetition penalty,
     # which counts the prompt's tokens, counts none that the text does not have.
@@ -230,7 +232,7 @@ def _dressed(serving: Serving, body: dict[str, Any]) -> CompletionRequest:
     try:
         return CompletionRequest.model_validate(dressed)
     except ValueError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "BadRequestError", str(error)[:500]) from None
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", str(error)[:500]) from None
 
 
 def _told(soft_prompt: SoftPrompt) -> dict[str, Any]:
@@ -251,4 +253,4 @@ def _fingerprint(model: str, revision: str | None) -> str | None:
         return None
 
 
-__all__ = ["Refusal", "Serving", "SoftPromptEndpoints"]
+__all__ = ["RefusalError", "Serving", "SoftPromptEndpoints"]

@@ -17,8 +17,8 @@ from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import export_cartridge
 from langchain_softprompt.remote import VLLMEngine
 from langchain_softprompt.soft_prompt import SoftPrompt
-from tests.unit_tests.soft_prompt.peft_folders import save_with_peft
 from tests.real_vllm.servers import PYTHON, RunningServer, running
+from tests.unit_tests.soft_prompt.peft_folders import save_with_peft
 
 MODEL = "embedded"
 

@@ -99,9 +99,7 @@ def running(
         written.write((shlex.join(arguments) + "\n").encode())
         written.flush()
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        process = subprocess.Popen(
-            arguments, env={**kept, **variables}, cwd=folder, stdout=written, stderr=written, start_new_session=True
-        )
+        process = subprocess.Popen(arguments, env={**kept, **variables}, cwd=folder, stdout=written, stderr=written, start_new_session=True)
     server = RunningServer(f"http://127.0.0.1:{plan.port}", plan.folder, process, log)
     try:
         _wait_for(server)

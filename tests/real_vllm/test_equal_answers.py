@@ -125,8 +125,6 @@ def test_tools_are_called_with_the_same_arguments(here: ChatSoftPrompt, there: C
     assert found.tool_calls
 
 
-def test_a_soft_prompt_copied_there_later_is_worn_without_a_restart(
-    here: ChatSoftPrompt, there: ChatSoftPrompt, later: SoftPrompt
-) -> None:
+def test_a_soft_prompt_copied_there_later_is_worn_without_a_restart(here: ChatSoftPrompt, there: ChatSoftPrompt, later: SoftPrompt) -> None:
     found, expected = (one.with_soft_prompt(later).invoke(QUESTIONS[0]) for one in (there, here))
     assert _facts(found) == _facts(expected)
