@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from langchain_softprompt import __version__
 from langchain_softprompt.errors import InvalidSettingsError
@@ -14,6 +16,8 @@ from langchain_softprompt.vllm_plugin.names import PLUGIN
 
 _IMAGE = "vllm/vllm-openai:v0.32.0"
 _MOUNT = "/srv/soft-prompts"
+_MODEL_MOUNT = "/srv/model"
+_LOOPBACK, _ANYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - printed for a server that other machines ask
 _INSTALL = f"pip install --no-cache-dir 'langchain-softprompt=={__version__}'"
 
 
@@ -43,7 +47,7 @@ def _nodes(plan: ServerPlan) -> str:
         [
             "# The same line on every node. Nothing ties the nodes together: the client knows all their addresses, and sends the",
             "# requests of one soft prompt to one node, whose cache stays warm.",
-            server_command(plan).shell(),
+            server_command(_reachable(plan)).shell(),
             "# In the chain:",
             f'#   ChatSoftPrompt(model=..., engine=VLLMEngine("http://node-1:{plan.port}", "http://node-2:{plan.port}"))',
         ]
@@ -51,11 +55,14 @@ def _nodes(plan: ServerPlan) -> str:
 
 
 def _docker(plan: ServerPlan) -> str:
-    inner = server_command(plan, folder=_MOUNT)
+    inner = server_command(_contained(plan), folder=_MOUNT)
+    mounts = [f"-v {shlex.quote(str(plan.folder.resolve()))}:{_MOUNT}:ro"]
+    if _is_local(plan):
+        mounts.append(f"-v {shlex.quote(plan.model)}:{_MODEL_MOUNT}:ro")
     return "\n".join(
         [
             f"docker run --gpus all --ipc=host -p {plan.port}:{plan.port} \\",
-            f"    -v {shlex.quote(str(plan.folder.resolve()))}:{_MOUNT}:ro -e VLLM_PLUGINS={PLUGIN} \\",
+            f"    {' '.join(mounts)} -e VLLM_PLUGINS={PLUGIN} \\",
             f"    --entrypoint bash {_IMAGE} -c {shlex.quote(_inside(inner))}",
         ]
     )
@@ -65,12 +72,30 @@ def _inside(command: ServerCommand) -> str:
     return f"{_INSTALL} && exec {shlex.join(['python3', *command.arguments[1:]])}"
 
 
+def _is_local(plan: ServerPlan) -> bool:
+    return Path(plan.model).is_dir()
+
+
+def _reachable(plan: ServerPlan) -> ServerPlan:
+    """The plan of a server that other machines ask."""
+    return replace(plan, host=_ANYWHERE if plan.host == _LOOPBACK else plan.host)
+
+
+def _contained(plan: ServerPlan) -> ServerPlan:
+    """The plan as it is inside a container, where a model's folder is mounted at a place of its own."""
+    return replace(_reachable(plan), model=_MODEL_MOUNT if _is_local(plan) else plan.model)
+
+
 def _kubernetes(plan: ServerPlan) -> str:
     """A StatefulSet: its pods have names that stay, so that the client's choice among them stays, too."""
-    inside = _inside(server_command(plan, folder=_MOUNT))
+    inside = _inside(server_command(_contained(plan), folder=_MOUNT))
+    local = _is_local(plan)
+    model_mount = f"\n            - {{name: model, mountPath: {_MODEL_MOUNT}, readOnly: true}}" if local else ""
+    model_volume = "\n        - name: model\n          persistentVolumeClaim: {claimName: model, readOnly: true}" if local else ""
+    also = f", and the model's folder {plan.model} on another" if local else ""
     hosts = ", ".join(f'"http://vllm-{number}.vllm:{plan.port}"' for number in range(2))
     return f"""\
-# kubectl create configmap holds 1 MiB at most: put the folder {plan.folder} on a volume that all pods read.
+# kubectl create configmap holds 1 MiB at most: put the folder {plan.folder} on a volume that all pods read{also}.
 # In the chain: ChatSoftPrompt(model=..., engine=VLLMEngine({hosts}))
 apiVersion: v1
 kind: Service
@@ -108,10 +133,10 @@ spec:
           resources:
             limits: {{nvidia.com/gpu: {plan.gpus * plan.copies}}}
           volumeMounts:
-            - {{name: soft-prompts, mountPath: {_MOUNT}, readOnly: true}}
+            - {{name: soft-prompts, mountPath: {_MOUNT}, readOnly: true}}{model_mount}
       volumes:
         - name: soft-prompts
-          persistentVolumeClaim: {{claimName: soft-prompts, readOnly: true}}
+          persistentVolumeClaim: {{claimName: soft-prompts, readOnly: true}}{model_volume}
 """
 
 
@@ -142,7 +167,7 @@ def _ray(plan: ServerPlan) -> str:
 
 def _served(plan: ServerPlan) -> ServerCommand:
     """The command as ``vllm serve``, which alone knows about other nodes."""
-    command = server_command(plan)
+    command = server_command(_reachable(plan))
     at = command.arguments.index("--model")
     return ServerCommand(command.environment, ("vllm", "serve", command.arguments[at + 1], *command.arguments[at + 2 :]))
 
