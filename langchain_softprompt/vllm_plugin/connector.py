@@ -25,7 +25,7 @@ from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_pa
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorMetadata
 from vllm.model_executor.models.utils import extract_layer_index
 
-from langchain_softprompt.vllm_plugin.names import SOURCES
+from langchain_softprompt.vllm_plugin.names import CACHE_BYTES, SOURCES
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 from langchain_softprompt.vllm_plugin.sharding import ShapeMismatchError, cast_finite, heads_of_rank, layer_key_values
 from langchain_softprompt.vllm_plugin.wearing import Worn, worn_by
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_KEPT = 256
+# Memory of a worker for soft prompts that are ready on its device, beyond what vLLM reckons with.
+_CACHE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class SoftPromptConnector(KVConnectorBase_V1):
         self._served = ServedSoftPrompts(self._kv_transfer_config.get_from_extra_config(SOURCES, []))
         self._writings: dict[str, Writing] = {}  # of the step that is being scheduled, by request
         self._cached: dict[str, int] = {}  # positions of a request that were cached when the scheduler last asked
+        self._most_bytes = int(self._kv_transfer_config.get_from_extra_config(CACHE_BYTES, _CACHE_BYTES))
         self._held: OrderedDict[str, list[tuple[Tensor, Tensor]]] = OrderedDict()  # this worker's share, by content hash
         self._failed_blocks: set[int] = set()
 
@@ -202,9 +204,13 @@ class SoftPromptConnector(KVConnectorBase_V1):
             device = layer.kv_cache.device
             shares.append((keys.to(device), values.to(device)))
         self._held[content_hash] = shares
-        if len(self._held) > _MOST_KEPT:
+        while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > self._most_bytes:
             self._held.popitem(last=False)
         return shares
+
+
+def _bytes(shares: list[tuple[Tensor, Tensor]]) -> int:
+    return sum(tensor.nbytes for pair in shares for tensor in pair)
 
 
 class _Lengths(dict[str, int]):
