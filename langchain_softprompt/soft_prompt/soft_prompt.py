@@ -17,8 +17,9 @@ from torch import Tensor
 from langchain_softprompt import hub
 from langchain_softprompt.errors import InvalidSoftPromptError, NonFiniteSoftPromptError
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, TENSOR_FILE
+from langchain_softprompt.printable import printable, shown
 from langchain_softprompt.refs import SoftPromptRef
-from langchain_softprompt.soft_prompt.folder import SoftPromptFolder, printable, shown
+from langchain_softprompt.soft_prompt.folder import SoftPromptFolder
 from langchain_softprompt.soft_prompt.manifest import Manifest
 from langchain_softprompt.soft_prompt.peft_format import (
     EMBEDDINGS,
