@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from langchain_softprompt.errors import HubError, LockFileError, SoftPromptNotFoundError, UnsafeFileError, UntrustedSoftPromptError
 from langchain_softprompt.hub.client import FETCHING_MODEL, FETCHING_SOFT_PROMPT, client, in_plain_words
-from langchain_softprompt.hub.integrity import check_contents, check_size
+from langchain_softprompt.hub.integrity import check_contents, check_size, published_hash
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, PICKLED_WEIGHTS, SOFT_PROMPT_FILES, TENSOR_FILE, local_folder
 from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
 from langchain_softprompt.hub.pins import PINS
@@ -54,9 +54,8 @@ def fetch_soft_prompt(ref: SoftPromptRef, *, policy: HubPolicy | None = None) ->
     if folder is None:
         rules.check_organisation(ref)
     locked = _locked(ref, folder, rules.lock_file)
-    if folder is not None:
-        commit = None
-    else:
+    commit = None
+    if folder is None:
         commit = PINS.commit(ref.repo_id or "", (locked and locked.commit) or ref.revision, FETCHING_SOFT_PROMPT)
         folder = _fetched(ref, commit, rules, locked)
     if locked is not None and rules.lock_file is not None:
@@ -113,11 +112,12 @@ def _fetched(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSo
     files = _cached(repo_id, commit, inside)
     if rules.scans == "require":
         _look_at_scans(ref, commit, rules, locked)
+    published: Mapping[str, str] = {}
     if files is None:
-        files = _download(ref, commit, inside)
-        if rules.scans == "warn":
-            _look_at_scans(ref, commit, rules, locked)
-    check_contents(files)
+        files, published = _download(ref, commit, inside)
+    check_contents(files, published)
+    if published and rules.scans == "warn":
+        _look_at_scans(ref, commit, rules, locked)
     return files[CONFIG_FILE].parent
 
 
@@ -145,15 +145,17 @@ def _is_known_missing(repo_id: str, path: str, commit: str) -> bool:
         return False
 
 
-def _download(ref: SoftPromptRef, commit: str, inside: str) -> dict[str, Path]:
+def _download(ref: SoftPromptRef, commit: str, inside: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """The files, and the hashes they were published under."""
     from huggingface_hub import RepoFile, errors
 
     repo_id = ref.repo_id or ""
     api = client()
     with in_plain_words(repo_id, ref.revision or commit, FETCHING_SOFT_PROMPT, name=str(ref)):
         names = [inside + name for name in (*SOFT_PROMPT_FILES, *PICKLED_WEIGHTS)]
-        listed = api.get_paths_info(repo_id, names, revision=commit)
-        _check_listing(ref, commit, {entry.path.removeprefix(inside): entry for entry in listed if isinstance(entry, RepoFile)})
+        entries = api.get_paths_info(repo_id, names, revision=commit)
+        listed = {entry.path.removeprefix(inside): entry for entry in entries if isinstance(entry, RepoFile)}
+        _check_listing(ref, commit, listed)
         files = {}
         for name in SOFT_PROMPT_FILES:  # the small ones tell most, but a missing manifest has to be asked for to be remembered
             try:
@@ -162,7 +164,7 @@ def _download(ref: SoftPromptRef, commit: str, inside: str) -> dict[str, Path]:
                 if name != MANIFEST_FILE:
                     raise
     logger.info("Fetched %s at commit %s", ref, commit)
-    return files
+    return files, {name: published_hash(entry) for name, entry in listed.items()}
 
 
 def _check_listing(ref: SoftPromptRef, commit: str, files: Mapping[str, RepoFile]) -> None:
