@@ -8,7 +8,8 @@ Files:
     scans.py        what the Hub's scanners say: clean, flagged, not scanned
     policy.py       whom to trust: organisations, scans, the lock file
     lock.py         soft-prompts.lock: commits and hashes of every soft prompt of an application
-    cached.py       what lies in the Hub cache, and taking it out
+    cached.py       which soft prompts lie in the Hub cache, and taking them out
+    cache_scan.py   all that lies in it, what is damaged too
     searching.py    finding soft prompts on the Hub
     publishing.py   publishing a folder in one commit
     client.py       the client, and its errors in plain words

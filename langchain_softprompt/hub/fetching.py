@@ -60,6 +60,8 @@ def fetch_soft_prompt(ref: SoftPromptRef, *, policy: HubPolicy | None = None) ->
         folder = _fetched(ref, commit, rules, locked)
     if locked is not None and rules.lock_file is not None:
         locked.check(str(ref), folder, rules.lock_file)
+    if commit is not None:
+        PINS.keep(ref.repo_id or "", ref.revision, commit)
     return folder, commit
 
 
@@ -89,6 +91,7 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             # Clients before 2.0 ask the Hub for a commit's list of files although the files are here.
             folder = api.snapshot_download(repo_id, revision=commit, allow_patterns=wanted, local_files_only=True)
+    PINS.keep(repo_id, revision, commit, whole=not config_only)
     return Path(folder), commit
 
 
