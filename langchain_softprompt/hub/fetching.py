@@ -96,7 +96,7 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
 
 
 def _locked(ref: SoftPromptRef, folder: Path | None, lock_file: Path | None) -> LockedSoftPrompt | None:
-    """What is locked under the name; a folder need not be, even one that goes by a Hub's name."""
+    """What is locked under the name; a folder need not be, unless it stands before a locked name on the Hub."""
     if lock_file is None:
         return None
     lock = SoftPromptLock.read(lock_file)
@@ -105,7 +105,7 @@ def _locked(ref: SoftPromptRef, folder: Path | None, lock_file: Path | None) -> 
             msg = f"{lock_file} was named as the lock file and is not there. Name another, or make it: langchain-softprompt lock NAME..."
             raise LockFileError(msg)
         return None
-    return lock.of_folder(folder) if folder is not None else lock.entry(ref, lock_file)
+    return lock.entry(ref, folder, lock_file)
 
 
 def _fetched(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSoftPrompt | None) -> Path:

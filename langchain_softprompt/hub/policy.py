@@ -41,6 +41,14 @@ class HubPolicy:
         if isinstance(self.organisations, str):
             msg = f"organisations: expected a set of names, found the text {self.organisations!r}."
             raise InvalidSettingsError(msg)
+        if not all(isinstance(name, str) for name in self.organisations):
+            msg = f"organisations: expected a set of names, found {sorted(map(repr, self.organisations))}."
+            raise InvalidSettingsError(msg)
+        if isinstance(self.lock_file, str):
+            object.__setattr__(self, "lock_file", Path(self.lock_file))
+        elif self.lock_file is not None and not isinstance(self.lock_file, Path):
+            msg = f"lock_file: expected a path or None, found {self.lock_file!r}."
+            raise InvalidSettingsError(msg)
 
     @classmethod
     def from_environment(cls) -> Self:
