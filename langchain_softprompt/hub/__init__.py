@@ -11,7 +11,8 @@ Files:
     cached.py       which soft prompts lie in the Hub cache, and taking them out
     cache_scan.py   all that lies in it, what is damaged too
     searching.py    finding soft prompts on the Hub
-    publishing.py   publishing a folder in one commit
+    publication.py  what would be published, and what of it changes
+    publishing.py   publishing it in one commit
     client.py       the client, and its errors in plain words
 """
 
