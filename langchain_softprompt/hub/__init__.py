@@ -18,7 +18,7 @@ Files:
 
 from __future__ import annotations
 
-from langchain_softprompt.hub.fetching import fetch_model, fetch_soft_prompt
+from langchain_softprompt.hub.fetching import commit_at_hand, fetch_model, fetch_soft_prompt
 from langchain_softprompt.hub.local import SOFT_PROMPT_FILES, is_repo_id
 from langchain_softprompt.hub.policy import HubPolicy, UntrustedSoftPromptWarning, current_policy, set_policy
 
@@ -26,6 +26,7 @@ __all__ = [
     "SOFT_PROMPT_FILES",
     "HubPolicy",
     "UntrustedSoftPromptWarning",
+    "commit_at_hand",
     "current_policy",
     "fetch_model",
     "fetch_soft_prompt",

@@ -65,6 +65,27 @@ def fetch_soft_prompt(ref: SoftPromptRef, *, policy: HubPolicy | None = None) ->
     return folder, commit
 
 
+def commit_at_hand(ref: SoftPromptRef, *, from_memory: bool = False) -> str | None:
+    """The commit that a name on the Hub will lead to, where nobody has to be asked: by the name, the lock file, or an earlier use.
+
+    Args:
+        ref: The name.
+        from_memory: Look at no file.
+
+    Raises:
+        LockFileError: The lock file does not let it in.
+    """
+    if ref.repo_id is None:
+        return None
+    if not from_memory:
+        if local_folder(ref) is not None:
+            return None
+        locked = _locked(ref, None, current_policy().lock_file)
+        if locked is not None:
+            return locked.commit
+    return PINS.known(ref.repo_id, ref.revision)
+
+
 def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False) -> tuple[Path, str]:
     """Fetch a model's safetensors (or one GGUF file), configuration and tokenizer.
 
@@ -212,4 +233,4 @@ def _told(scan: Scan) -> str:
     return "the Hub's scanners have not looked at all of it yet."
 
 
-__all__ = ["fetch_model", "fetch_soft_prompt"]
+__all__ = ["commit_at_hand", "fetch_model", "fetch_soft_prompt"]
