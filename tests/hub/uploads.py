@@ -58,7 +58,7 @@ def preupload(hub: LoopbackHub, request: Request, repo: str, revision: str) -> A
 @endpoint("GET", "/api/models/{repo}/xet-write-token/{revision}")
 def xet_write_token(hub: LoopbackHub, request: Request, repo: str, revision: str) -> Answer:
     access.to_write(hub, request, repo)
-    return xet_connection(hub)
+    return xet_connection(hub.store.large.xet.connection())
 
 
 @endpoint("POST", "/{repo}.git/info/lfs/objects/batch")
