@@ -25,7 +25,7 @@ class HubPolicy:
 
     Attributes:
         scans: What to do about the Hub's scanners: ``"warn"`` where they flag a repository or have not looked at it yet, when it is
-            first fetched; ``"require"``: refuse all but clean ones, each time; ``"off"``: don't ask.
+            first fetched; ``"require"``: refuse all but clean ones, asked each time one is loaded; ``"off"``: don't ask.
         organisations: The only organisations and users to fetch from; empty for all.
         lock_file: Where the pins of an application are; enforced when it is there. ``None``: nowhere.
     """
@@ -89,7 +89,10 @@ _chosen: HubPolicy | None = None
 
 
 def set_policy(policy: HubPolicy | None) -> None:
-    """Choose the rules of this process; ``None`` goes back to what the environment says."""
+    """Choose the rules of this process; ``None`` goes back to what the environment says.
+
+    They hold from the next use of a name on, loaded already or not.
+    """
     global _chosen
     _chosen = policy
 
