@@ -7,13 +7,13 @@ The whole tree::
     ├── InvalidSettingsError         a setting outside its allowed range
     ├── SoftPromptChoiceError        which soft prompt is meant can't be told: none is named, or two are
     ├── SoftPromptNotFoundError      no such folder, repository, revision or subfolder
-    ├── HubError                     the Hugging Face Hub did not do what was asked
+    ├── HubError                     the Hugging Face Hub, or its cache on this machine, did not do what was asked
     │   ├── HubAccessError               gated, private or disabled (a SoftPromptNotFoundError, too)
     │   ├── HubUnreachableError          offline or down, and not in the cache (a SoftPromptNotFoundError, too)
     │   │   └── HubRateLimitError            asked too often
     │   └── PublishConflictError         the repository moved on while something was published to it
     ├── UntrustedSoftPromptError     refused by your own rules: its organisation, or what the Hub's scanners say of it
-    ├── LockFileError                soft-prompts.lock can't be read, or does not hold what is asked for
+    ├── LockFileError                soft-prompts.lock can't be read or written, or does not hold what is asked for
     ├── InvalidSoftPromptError       a folder or file that is not a well-formed soft prompt
     │   ├── UnsupportedSoftPromptError   a PEFT type, task type or file format that is no static prefix
     │   ├── UnsafeFileError              pickle, a path that leaves the folder, not a regular file
@@ -66,7 +66,7 @@ class SoftPromptNotFoundError(SoftPromptError, FileNotFoundError):
 
 
 class HubError(SoftPromptError):
-    """The Hugging Face Hub did not do what was asked."""
+    """The Hugging Face Hub did not do what was asked, or its cache on this machine can't be read or written."""
 
 
 class HubAccessError(HubError, SoftPromptNotFoundError):
@@ -90,7 +90,7 @@ class UntrustedSoftPromptError(SoftPromptError, PermissionError):
 
 
 class LockFileError(SoftPromptError, ValueError):
-    """``soft-prompts.lock`` can't be read, or does not hold what is asked for."""
+    """``soft-prompts.lock`` can't be read or written, or does not hold what is asked for, or a folder stands before a locked name."""
 
 
 class InvalidSoftPromptError(SoftPromptError, ValueError):

@@ -11,7 +11,9 @@ from langchain_softprompt.errors import InvalidReferenceError
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _REPO_ID = re.compile(rf"{_REPO_PART}/{_REPO_PART}")
 _FOLDER = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")
-_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+# Of what git allows, the letters that are safe in a path and plain in a command line; between slashes as git has it.
+_REVISION_PART = r"(?!\.)[A-Za-z0-9._+=,-]*[A-Za-z0-9_+=,-](?<!\.lock)"
+_REVISION = re.compile(rf"(?=[A-Za-z0-9_])(?=.{{1,128}}\Z){_REVISION_PART}(?:/{_REVISION_PART})*")
 _GRAMMAR = "'org/name', 'org/name@revision', 'org/name@revision#subfolder', or a folder such as './my-prompt'"
 
 

@@ -10,8 +10,8 @@ from langchain_softprompt.data import digest_rows
 from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.evaluation import METRICS, Evaluation, EvaluationOptions, evaluate, hard_prompt_of, soft_prompt_arm
 from langchain_softprompt.frozen_model import FrozenModel
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import EvaluationRecord, SoftPrompt
-from langchain_softprompt.soft_prompt.folder import printable
 
 Rows = Sequence[Mapping[str, str]]
 OnProgress = Callable[[str, int, int], None]

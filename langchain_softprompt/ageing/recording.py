@@ -11,8 +11,8 @@ from langchain_softprompt.errors import ChatTemplateError, EvaluationError
 from langchain_softprompt.evaluation import soft_prompt_arm
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.prefix import choose_probes, with_probes
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import printable
 
 _PROBES = 3
 

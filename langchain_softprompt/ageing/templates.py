@@ -9,8 +9,8 @@ from langchain_softprompt.ageing.findings import TemplateChange, TemplateCheck
 from langchain_softprompt.errors import ChatTemplateError, InvalidSoftPromptError
 from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.prefix import KVPrefix, run_probes
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import ProbesRecord
-from langchain_softprompt.soft_prompt.folder import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

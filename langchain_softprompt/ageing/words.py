@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langchain_softprompt.ageing.findings import Ageing
-from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.printable import printable
 
 _AGAIN = "train it again from where it is: langchain-softprompt train --start-from"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.load import dumpd
 from typing_extensions import override
 
+from langchain_softprompt import hub
 from langchain_softprompt.calls.arguments import SoftPromptChoice, short
 from langchain_softprompt.calls.configured import Configured
 from langchain_softprompt.calls.errors import in_langchain_family
@@ -18,6 +19,7 @@ from langchain_softprompt.calls.ports import is_bindable
 from langchain_softprompt.calls.shelf import SHELF, is_local
 from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.messages import PROVIDER, encode_text, soft_prompt_facts
+from langchain_softprompt.refs import SoftPromptRef
 
 if TYPE_CHECKING:
     from langchain_softprompt.calls.ports import EnginePort
@@ -29,7 +31,7 @@ class Named(Configured):
     def _named(self, stop: list[str] | None, arguments: Mapping[str, Any], soft_prompt: SoftPromptChoice) -> dict[str, Any]:
         """Everything an answer depends on, in plain values."""
         settings = self._settings(arguments)
-        facts: dict[str, Any] = {"soft_prompt": str(soft_prompt)} if isinstance(soft_prompt, str | Path) else soft_prompt_facts(soft_prompt)
+        facts = _facts_of_name(soft_prompt) if isinstance(soft_prompt, str | Path) else soft_prompt_facts(soft_prompt)
         if soft_prompt is not None and not isinstance(soft_prompt, str | Path) and soft_prompt.drop_default_system:
             facts["drop_default_system"] = True
         return {
@@ -130,6 +132,15 @@ class Named(Configured):
             return SHELF.peek(choice) or choice
         except SoftPromptError:
             return str(arguments.get("soft_prompt", self.soft_prompt))
+
+
+def _facts_of_name(name: str | Path) -> dict[str, Any]:
+    """What can be told of a soft prompt that is not loaded yet, asking nobody."""
+    try:
+        commit = hub.commit_at_hand(SoftPromptRef.parse(name), from_memory=_in_event_loop())
+    except SoftPromptError:  # the call will say it
+        commit = None
+    return {"soft_prompt": str(name), **({"soft_prompt_revision": commit} if commit is not None else {})}
 
 
 def _in_event_loop() -> bool:

@@ -13,9 +13,9 @@ from langchain_softprompt.frozen_model.sources import (
     EMBEDDED_MODEL,
     EMBEDDED_ON_HUB,
 )
+from langchain_softprompt.printable import shown
 from langchain_softprompt.refs import SoftPromptRef
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import shown
 
 _ANSWER = "Say which model on the Hub that is: base_model='org/name', or 'org/name@commit'."
 

@@ -15,9 +15,9 @@ from langchain_softprompt.card.markdown import words
 from langchain_softprompt.card.scores import Scores, find_scores
 from langchain_softprompt.card.sections import fill_sections
 from langchain_softprompt.errors import InvalidReferenceError, InvalidSettingsError
+from langchain_softprompt.printable import shown
 from langchain_softprompt.refs import SoftPromptRef
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import shown
 
 if TYPE_CHECKING:
     from jinja2 import Template

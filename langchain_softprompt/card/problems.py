@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from langchain_softprompt.card.front_matter import LIBRARY, RELATION, base_tag
 from langchain_softprompt.card.licences import LICENCES
 from langchain_softprompt.hub import is_repo_id
-from langchain_softprompt.soft_prompt.folder import printable, shown
+from langchain_softprompt.printable import printable, shown
 
 if TYPE_CHECKING:
     from huggingface_hub import CardData

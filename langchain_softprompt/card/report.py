@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.evaluation.metrics import METRICS
 from langchain_softprompt.evaluation.words import spell_answers
+from langchain_softprompt.printable import printable, shown
 from langchain_softprompt.soft_prompt import EvaluationRecord
-from langchain_softprompt.soft_prompt.folder import printable, shown
 
 if TYPE_CHECKING:
     from langchain_softprompt.evaluation import Evaluation, Metric

@@ -14,8 +14,8 @@ from langchain_softprompt.errors import EvaluationError
 from langchain_softprompt.evaluation import Interval
 from langchain_softprompt.evaluation.metrics.metric import Scale
 from langchain_softprompt.evaluation.words import spell, spell_difference, spell_interval, spell_p, spell_range
+from langchain_softprompt.printable import shown
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import shown
 
 if TYPE_CHECKING:
     from langchain_softprompt.evaluation import Evaluation

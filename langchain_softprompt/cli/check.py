@@ -144,7 +144,7 @@ def _tell(now: Ageing, before: Ageing | None) -> None:
 
 
 def _lines(now: Ageing) -> list[tuple[str | Text, ...]]:
-    from langchain_softprompt.soft_prompt.folder import printable
+    from langchain_softprompt.printable import printable
 
     identity, then, here = now.identity, now.identity.then, now.identity.now
     same = {True: "same", False: "other", None: "not recorded"}[identity.same_model]

@@ -91,7 +91,7 @@ def _facts(soft_prompt: SoftPrompt) -> dict[str, Any]:
 
 
 def _tell(output: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
-    from langchain_softprompt.soft_prompt.folder import printable
+    from langchain_softprompt.printable import printable
 
     table = Table(title=f"Saved {output}", title_justify="left")
     for column in ("", "was", "is"):

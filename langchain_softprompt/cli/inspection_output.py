@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from langchain_softprompt.cli.output import people, say
+from langchain_softprompt.cli.output import in_one_line, people, say
 from langchain_softprompt.reports import Cell, shown
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _table(columns: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> None:
     for column in columns:
         table.add_column(Text(shown(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*(Text(in_one_line(shown(cell))) for cell in row))
     people.print(table)
 
 

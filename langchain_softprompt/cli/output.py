@@ -19,6 +19,8 @@ _PICTURES = (
     # Half characters, and letters that turn the line around.
     | dict.fromkeys([*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 )
+# What ends a line, where a text is to stay in its own.
+_LINE_ENDS = {0x0A: 0x240A, 0x2028: 0xFFFD, 0x2029: 0xFFFD}
 
 
 class PlainConsole(Console):
@@ -28,6 +30,11 @@ class PlainConsole(Console):
         """As rich renders it, control characters of the text shown and not sent."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(segment.text.translate(_PICTURES), segment.style)
+
+
+def in_one_line(text: str) -> str:
+    """A stranger's text for a place in a table or a sentence: where it ends a line that is shown, and not done."""
+    return text.translate(_LINE_ENDS)
 
 
 people = PlainConsole(stderr=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,25 @@ def load_soft_prompt(source: str, *, task: str | None = None) -> SoftPrompt:
 
 def load_whole(source: str) -> SoftPrompt:
     """Load all tasks of a multitask prompt, or any other soft prompt."""
+    return _whole(lambda task: load_soft_prompt(source, task=task))
+
+
+def read_whole(folder: Path) -> SoftPrompt:
+    """The same of a folder that was found by the rules already."""
+    from langchain_softprompt.soft_prompt import SoftPrompt
+
+    return _whole(lambda task: SoftPrompt.read(folder, task=int(task) if task is not None else None))
+
+
+def _whole(load: Callable[[str | None], SoftPrompt]) -> SoftPrompt:
     from langchain_softprompt.errors import InvalidSoftPromptError
 
     try:
-        return load_soft_prompt(source)
+        return load(None)
     except InvalidSoftPromptError as error:
         if error.field != "task":
             raise
-        return load_soft_prompt(source, task="0")
+        return load("0")
 
 
-__all__ = ["load_soft_prompt", "load_whole"]
+__all__ = ["load_soft_prompt", "load_whole", "read_whole"]

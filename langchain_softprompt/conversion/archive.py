@@ -10,7 +10,7 @@ import zipfile
 import zlib
 
 from langchain_softprompt.errors import InvalidSoftPromptError, UnsafeFileError
-from langchain_softprompt.soft_prompt.folder import printable, shown
+from langchain_softprompt.printable import printable, shown
 
 ZIP_MAGIC = b"PK\x03\x04"
 # Above the largest soft prompt that either format has held: 2,047 rows of 16,384 numbers in float32.

@@ -22,7 +22,7 @@ from langchain_softprompt.conversion.archive import Archive
 from langchain_softprompt.conversion.refused import TEXTUAL_INVERSION_KEYS, refuse_textual_inversion
 from langchain_softprompt.conversion.rows import check_sizes
 from langchain_softprompt.errors import InvalidSoftPromptError, UnsafeFileError, UnsupportedSoftPromptError
-from langchain_softprompt.soft_prompt.folder import printable, shown
+from langchain_softprompt.printable import printable, shown
 
 PICKLE_MEMBER = "data.pkl"
 ENCODER_FILE = "encoder.pt"

@@ -11,8 +11,9 @@ from langchain_softprompt.conversion.koboldai import TENSOR_MEMBER, read_kobolda
 from langchain_softprompt.conversion.refused import READ, refuse_known
 from langchain_softprompt.conversion.rows import as_soft_prompt
 from langchain_softprompt.errors import InvalidSoftPromptError, SoftPromptNotFoundError
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import SoftPromptFolder, printable
+from langchain_softprompt.soft_prompt.folder import SoftPromptFolder
 
 CAIKIT, KOBOLDAI = "caikit", "KoboldAI"
 _CANDIDATES = (".pt", ".zip")

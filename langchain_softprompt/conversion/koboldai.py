@@ -15,7 +15,7 @@ from torch import Tensor
 from langchain_softprompt.conversion.archive import Archive
 from langchain_softprompt.conversion.npy import read_npy
 from langchain_softprompt.errors import InvalidSoftPromptError
-from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.printable import printable
 
 TENSOR_MEMBER = "tensor.npy"
 META_MEMBER = "meta.json"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from langchain_softprompt.conversion.rows import check_sizes
 from langchain_softprompt.errors import InvalidSoftPromptError, UnsafeFileError
-from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.printable import printable
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}

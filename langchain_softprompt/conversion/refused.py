@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from langchain_softprompt.errors import InvalidSoftPromptError, UnsafeFileError, UnsupportedSoftPromptError
 from langchain_softprompt.hub.local import TENSOR_FILE
-from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.printable import printable
 
 READ = "a caikit decoder.pt or a KoboldAI .zip"
 _SAVE_ROWS = "save its rows with torch.save(rows, 'decoder.pt'), a tensor [virtual tokens, hidden size], and convert that"

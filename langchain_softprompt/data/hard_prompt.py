@@ -12,8 +12,8 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from langchain_softprompt.errors import TrainingDataError
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import TemplateMessage
-from langchain_softprompt.soft_prompt.folder import printable
 from langchain_softprompt.soft_prompt.template_text import plain_fields
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}

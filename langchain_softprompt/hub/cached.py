@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.errors import HubError, SoftPromptNotFoundError
+from langchain_softprompt.hub.cache_scan import scan_cache
 from langchain_softprompt.hub.integrity import MAX_JSON_BYTES
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, TENSOR_FILE
+from langchain_softprompt.printable import printable
 from langchain_softprompt.refs import SoftPromptRef
 
 if TYPE_CHECKING:
-    from huggingface_hub import CachedRepoInfo, CachedRevisionInfo, HFCacheInfo
+    from huggingface_hub import CachedRepoInfo, CachedRevisionInfo
+
+    from langchain_softprompt.hub.cache_scan import CacheScan
 
 # PEFT's names of the types that put vectors before the text.
 SOFT_PROMPT_KINDS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE", "MULTITASK_PROMPT_TUNING", "CPT")
@@ -37,6 +41,7 @@ class CachedSoftPrompt:
         size: Bytes of its files.
         last_used: When one of its files was last read.
         folder: Where it lies.
+        damage: What is wrong with its repository in the cache, in words; mostly nothing.
     """
 
     ref: SoftPromptRef
@@ -48,6 +53,7 @@ class CachedSoftPrompt:
     size: int
     last_used: datetime.datetime
     folder: Path
+    damage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -61,12 +67,14 @@ class CachedSoftPrompt:
             "bytes": self.size,
             "last_used": self.last_used.isoformat(timespec="seconds"),
             "folder": str(self.folder),
+            "damage": self.damage,
         }
 
 
 def cached_soft_prompts() -> list[CachedSoftPrompt]:
     """All of them, by name; nothing is asked of the Hub."""
-    found = [entry for repo, revision in _revisions(_scanned()) for entry in _entries(repo, revision)]
+    scan = scan_cache()
+    found = [entry for repo, revision in scan.revisions() for entry in _entries(repo, revision, scan.damage)] if scan is not None else []
     return sorted(found, key=lambda entry: str(entry.ref))
 
 
@@ -83,55 +91,39 @@ def remove_cached(ref: SoftPromptRef, *, dry_run: bool = False) -> tuple[list[Ca
     Raises:
         SoftPromptNotFoundError: The cache holds no such soft prompt. What is no soft prompt is never taken out.
     """
-    cache = _scanned()
+    scan = scan_cache()
     going = [
         (revision.commit_hash, entries)
-        for repo, revision in _revisions(cache)
-        if repo.repo_id == ref.repo_id and _is_meant(revision, ref.revision) and (entries := list(_entries(repo, revision)))
+        for repo, revision in (scan.revisions() if scan is not None else ())
+        if scan is not None
+        and repo.repo_id == ref.repo_id
+        and _is_meant(revision, ref.revision)
+        and (entries := list(_entries(repo, revision, scan.damage)))
     ]
-    if cache is None or not going:
+    if scan is None or not going:
         msg = f"The cache holds no soft prompt {ref}. See what it holds: langchain-softprompt list"
         raise SoftPromptNotFoundError(msg)
-    _check_alone(ref, cache, {commit for commit, _ in going})
-    strategy = cache.delete_revisions(*{commit for commit, _ in going})
+    _check_alone(ref, scan, {commit for commit, _ in going})
+    strategy = scan.found.delete_revisions(*{commit for commit, _ in going})
     if not dry_run:
         strategy.execute()
     return [entry for _, entries in going for entry in entries], strategy.expected_freed_size
 
 
-def _check_alone(ref: SoftPromptRef, cache: HFCacheInfo, commits: set[str]) -> None:
+def _check_alone(ref: SoftPromptRef, scan: CacheScan, commits: set[str]) -> None:
     """Refuse to take out anything but soft prompts: a snapshot goes as a whole."""
-    for repo, revision in _revisions(cache):
+    for repo, revision in scan.revisions():
         if repo.repo_id == ref.repo_id and revision.commit_hash in commits:
             others = sorted(file.file_name for file in revision.files if file.file_name not in _OWN_FILES)
             if others:
                 msg = (
-                    f"The cache holds more of {ref} than a soft prompt, {others[0]} for instance, and nothing was taken out. "
+                    f"The cache holds more of {ref} than a soft prompt, {printable(others[0])} for instance, and nothing was taken out. "
                     f"To take all of it out: hf cache rm model/{ref.repo_id}"
                 )
                 raise HubError(msg)
 
 
-def _scanned() -> HFCacheInfo | None:
-    from huggingface_hub import CacheNotFound, scan_cache_dir
-
-    try:
-        return scan_cache_dir()
-    except CacheNotFound:
-        return None
-    except (OSError, ValueError) as error:
-        msg = f"The Hub cache can't be read: {error}. Set HF_HUB_CACHE to a folder."
-        raise HubError(msg) from error
-
-
-def _revisions(cache: HFCacheInfo | None) -> Iterator[tuple[CachedRepoInfo, CachedRevisionInfo]]:
-    for repo in cache.repos if cache is not None else ():
-        if repo.repo_type == "model":
-            for revision in repo.revisions:
-                yield repo, revision
-
-
-def _entries(repo: CachedRepoInfo, revision: CachedRevisionInfo) -> Iterator[CachedSoftPrompt]:
+def _entries(repo: CachedRepoInfo, revision: CachedRevisionInfo, damage: Mapping[Path, str]) -> Iterator[CachedSoftPrompt]:
     files = {file.file_path: file for file in revision.files}
     for path in files:
         config = _json(path) if path.name == CONFIG_FILE else {}
@@ -146,11 +138,12 @@ def _entries(repo: CachedRepoInfo, revision: CachedRevisionInfo) -> Iterator[Cac
             branches=tuple(sorted(revision.refs)),
             kind=str(config["peft_type"]),
             base_model=short_text(recorded.get("id") if isinstance(recorded, dict) else config.get("base_model_name_or_path")),
-            num_virtual_tokens=_count(config.get("num_virtual_tokens")),
+            num_virtual_tokens=count(config.get("num_virtual_tokens")),
             description=short_text(manifest.get("description")),
             size=sum(file.size_on_disk for file in own),
             last_used=datetime.datetime.fromtimestamp(max(file.blob_last_accessed for file in own), datetime.UTC),
             folder=path.parent,
+            damage=damage.get(repo.repo_path, ""),
         )
 
 
@@ -172,11 +165,12 @@ def _json(file: Path) -> dict[str, Any]:
 
 def short_text(value: object) -> str:
     """Text out of a stranger's file as it may stand in a list; empty for what is none."""
-    return value[:200] if isinstance(value, str) else ""
+    return printable(value) if isinstance(value, str) and value else ""
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+def count(value: object) -> int:
+    """A number of virtual tokens out of a stranger's file; 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-__all__ = ["SOFT_PROMPT_KINDS", "CachedSoftPrompt", "cached_soft_prompts", "remove_cached", "short_text"]
+__all__ = ["SOFT_PROMPT_KINDS", "CachedSoftPrompt", "cached_soft_prompts", "count", "remove_cached", "short_text"]

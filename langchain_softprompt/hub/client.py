@@ -17,6 +17,7 @@ from langchain_softprompt.errors import (
     SoftPromptError,
     SoftPromptNotFoundError,
 )
+from langchain_softprompt.printable import printable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 _LOGIN = "log in with: hf auth login"
 _TOKEN = re.compile(r"\b(hf_|api_org_)\w+|(?i:bearer\s+\S+)")
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>)]*")
+_USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'\"<>]*@")
 _WAIT = re.compile(r"(?:^|[;,\s]t=)(\d{1,6})\b")
+_DISK = re.compile(r"\(os error \d+\)")  # how Xet's client says that a file can't be written
 _MOST = 500
 
 
@@ -48,7 +51,7 @@ class Kinds:
     other: type[SoftPromptError]
 
 
-FETCHING_SOFT_PROMPT = Kinds(SoftPromptNotFoundError, HubAccessError, HubUnreachableError, HubRateLimitError, HubUnreachableError)
+FETCHING_SOFT_PROMPT = Kinds(SoftPromptNotFoundError, HubAccessError, HubUnreachableError, HubRateLimitError, HubError)
 FETCHING_MODEL = Kinds(*[ModelUnavailableError] * 5)
 ASKING = Kinds(SoftPromptNotFoundError, HubAccessError, HubUnreachableError, HubRateLimitError, HubError)
 
@@ -79,7 +82,8 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
         msg = f"{name} was disabled on the Hub, by its owner or by the Hub. Use another one, or ask its owner on its Hub page."
         raise kinds.no_access(msg) from _safe(error)
     except errors.RevisionNotFoundError as error:
-        msg = f"{repo_id} has no branch, tag or commit {revision!r}. Look at its history on the Hub."
+        named = f"no branch, tag or commit {revision!r}" if revision else "no such branch, tag or commit"
+        msg = f"{repo_id} has {named}. Look at its history on the Hub."
         raise kinds.missing(msg) from _safe(error)
     except errors.RepositoryNotFoundError as error:
         msg = f"The Hub has no repository {repo_id!r}, or it is private. Check the spelling, or {_LOGIN}"
@@ -89,8 +93,12 @@ def in_plain_words(repo_id: str, revision: str | None, kinds: Kinds, doing: str 
     except errors.HfHubHTTPError as error:
         raise _of_status(name, error, kinds, doing) from _safe(error)
     except Exception as error:  # noqa: BLE001 - the HTTP client's own errors (a proxy's, say) come through as they are
-        msg = f"Can't {doing} {name}: {plain(error)}"
-        raise (kinds.unreachable if isinstance(error, httpx.TransportError) else kinds.other)(msg) from _safe(error)
+        if isinstance(error, UnicodeEncodeError | httpx.LocalProtocolError) and not _token_can_be_sent():
+            msg = f"Can't {doing} {name}: the token holds characters that no token has. Set HF_TOKEN anew, or {_LOGIN}"
+            raise kinds.other(msg) from None
+        out_of_reach = isinstance(error, httpx.TransportError | ConnectionError | TimeoutError)
+        msg = f"Can't {doing} {name}: {plain(error)}{_of_this_machine(error)}"
+        raise (kinds.unreachable if out_of_reach else kinds.other)(msg) from _safe(error)
 
 
 def _out_of_reach(name: str, doing: str, cause: BaseException | None) -> str:
@@ -118,17 +126,44 @@ def _of_status(name: str, error: Exception, kinds: Kinds, doing: str) -> SoftPro
     return kinds.other(f"Can't {doing} {name}: {plain(error)}")
 
 
+def _token_can_be_sent() -> bool:
+    from huggingface_hub import get_token
+
+    token = get_token() or ""
+    return token.isascii() and token.isprintable() and " " not in token
+
+
+def _of_this_machine(error: BaseException) -> str:
+    """What to do where the trouble is not the Hub's."""
+    from huggingface_hub import constants
+
+    if isinstance(error, ConnectionError | TimeoutError) or not (getattr(error, "errno", None) or _DISK.search(str(error))):
+        return ""
+    return f". Make room or mend the rights there, or set HF_HUB_CACHE to another folder than {constants.HF_HUB_CACHE}."
+
+
 def plain(error: object) -> str:
-    """An error's text without what must not be in logs: tokens, and the signatures of signed addresses."""
-    text = _QUERY.sub(r"\1", str(error) or type(error).__name__)
-    text = " ".join(_TOKEN.sub("(token)", text).split())
-    return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
+    """An error's text in one line and without what must not be in logs: tokens, passwords and signatures in addresses."""
+    return printable(" ".join(without_secrets(str(error) or type(error).__name__).split()), _MOST)
+
+
+def without_secrets(text: str) -> str:
+    """The text without tokens, and its addresses without users, passwords and signatures."""
+    return _TOKEN.sub("(token)", _QUERY.sub(r"\1", _USER.sub(r"\1", text)))
 
 
 def _safe(error: BaseException) -> BaseException | None:
-    """The cause to show beneath ours: not one that tells a token or a signed address."""
-    told = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
-    return None if _TOKEN.search(told) or _QUERY.search(told) else error
+    """The cause to show beneath ours: not one that tells a secret, or has one beneath it."""
+    waiting, seen = [error], {id(error)}
+    while waiting:
+        one = waiting.pop()
+        told = f"{one} {' '.join(getattr(one, '__notes__', ()))}"
+        if without_secrets(told) != told:
+            return None
+        beneath = [other for other in (one.__cause__, one.__context__) if other is not None and id(other) not in seen]
+        seen.update(map(id, beneath))
+        waiting += beneath
+    return error
 
 
-__all__ = ["ASKING", "FETCHING_MODEL", "FETCHING_SOFT_PROMPT", "Kinds", "client", "in_plain_words", "plain"]
+__all__ = ["ASKING", "FETCHING_MODEL", "FETCHING_SOFT_PROMPT", "Kinds", "client", "in_plain_words", "plain", "without_secrets"]

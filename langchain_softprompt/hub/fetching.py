@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from langchain_softprompt.errors import HubError, LockFileError, SoftPromptNotFoundError, UnsafeFileError, UntrustedSoftPromptError
 from langchain_softprompt.hub.client import FETCHING_MODEL, FETCHING_SOFT_PROMPT, client, in_plain_words
-from langchain_softprompt.hub.integrity import check_contents, check_size
+from langchain_softprompt.hub.integrity import check_contents, check_size, published_hash
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, PICKLED_WEIGHTS, SOFT_PROMPT_FILES, TENSOR_FILE, local_folder
 from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
 from langchain_softprompt.hub.pins import PINS
@@ -54,14 +54,36 @@ def fetch_soft_prompt(ref: SoftPromptRef, *, policy: HubPolicy | None = None) ->
     if folder is None:
         rules.check_organisation(ref)
     locked = _locked(ref, folder, rules.lock_file)
-    if folder is not None:
-        commit = None
-    else:
+    commit = None
+    if folder is None:
         commit = PINS.commit(ref.repo_id or "", (locked and locked.commit) or ref.revision, FETCHING_SOFT_PROMPT)
         folder = _fetched(ref, commit, rules, locked)
     if locked is not None and rules.lock_file is not None:
         locked.check(str(ref), folder, rules.lock_file)
+    if commit is not None:
+        PINS.keep(ref.repo_id or "", ref.revision, commit)
     return folder, commit
+
+
+def commit_at_hand(ref: SoftPromptRef, *, from_memory: bool = False) -> str | None:
+    """The commit that a name on the Hub will lead to, where nobody has to be asked: by the name, the lock file, or an earlier use.
+
+    Args:
+        ref: The name.
+        from_memory: Look at no file.
+
+    Raises:
+        LockFileError: The lock file does not let it in.
+    """
+    if ref.repo_id is None:
+        return None
+    if not from_memory:
+        if local_folder(ref) is not None:
+            return None
+        locked = _locked(ref, None, current_policy().lock_file)
+        if locked is not None:
+            return locked.commit
+    return PINS.known(ref.repo_id, ref.revision)
 
 
 def fetch_model(
@@ -95,11 +117,12 @@ def fetch_model(
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             # Clients before 2.0 ask the Hub for a commit's list of files although the files are here.
             folder = api.snapshot_download(repo_id, revision=commit, allow_patterns=wanted, local_files_only=True)
+    PINS.keep(repo_id, revision, commit, whole=weights and not config_only)
     return Path(folder), commit
 
 
 def _locked(ref: SoftPromptRef, folder: Path | None, lock_file: Path | None) -> LockedSoftPrompt | None:
-    """What is locked under the name; a folder need not be, even one that goes by a Hub's name."""
+    """What is locked under the name; a folder need not be, unless it stands before a locked name on the Hub."""
     if lock_file is None:
         return None
     lock = SoftPromptLock.read(lock_file)
@@ -108,7 +131,7 @@ def _locked(ref: SoftPromptRef, folder: Path | None, lock_file: Path | None) -> 
             msg = f"{lock_file} was named as the lock file and is not there. Name another, or make it: langchain-softprompt lock NAME..."
             raise LockFileError(msg)
         return None
-    return lock.of_folder(folder) if folder is not None else lock.entry(ref, lock_file)
+    return lock.entry(ref, folder, lock_file)
 
 
 def _fetched(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSoftPrompt | None) -> Path:
@@ -118,11 +141,12 @@ def _fetched(ref: SoftPromptRef, commit: str, rules: HubPolicy, locked: LockedSo
     files = _cached(repo_id, commit, inside)
     if rules.scans == "require":
         _look_at_scans(ref, commit, rules, locked)
+    published: Mapping[str, str] = {}
     if files is None:
-        files = _download(ref, commit, inside)
-        if rules.scans == "warn":
-            _look_at_scans(ref, commit, rules, locked)
-    check_contents(files)
+        files, published = _download(ref, commit, inside)
+    check_contents(files, published)
+    if published and rules.scans == "warn":
+        _look_at_scans(ref, commit, rules, locked)
     return files[CONFIG_FILE].parent
 
 
@@ -150,15 +174,17 @@ def _is_known_missing(repo_id: str, path: str, commit: str) -> bool:
         return False
 
 
-def _download(ref: SoftPromptRef, commit: str, inside: str) -> dict[str, Path]:
+def _download(ref: SoftPromptRef, commit: str, inside: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """The files, and the hashes they were published under."""
     from huggingface_hub import RepoFile, errors
 
     repo_id = ref.repo_id or ""
     api = client()
     with in_plain_words(repo_id, ref.revision or commit, FETCHING_SOFT_PROMPT, name=str(ref)):
         names = [inside + name for name in (*SOFT_PROMPT_FILES, *PICKLED_WEIGHTS)]
-        listed = api.get_paths_info(repo_id, names, revision=commit)
-        _check_listing(ref, commit, {entry.path.removeprefix(inside): entry for entry in listed if isinstance(entry, RepoFile)})
+        entries = api.get_paths_info(repo_id, names, revision=commit)
+        listed = {entry.path.removeprefix(inside): entry for entry in entries if isinstance(entry, RepoFile)}
+        _check_listing(ref, commit, listed)
         files = {}
         for name in SOFT_PROMPT_FILES:  # the small ones tell most, but a missing manifest has to be asked for to be remembered
             try:
@@ -167,7 +193,7 @@ def _download(ref: SoftPromptRef, commit: str, inside: str) -> dict[str, Path]:
                 if name != MANIFEST_FILE:
                     raise
     logger.info("Fetched %s at commit %s", ref, commit)
-    return files
+    return files, {name: published_hash(entry) for name, entry in listed.items()}
 
 
 def _check_listing(ref: SoftPromptRef, commit: str, files: Mapping[str, RepoFile]) -> None:
@@ -212,4 +238,4 @@ def _told(scan: Scan) -> str:
     return "the Hub's scanners have not looked at all of it yet."
 
 
-__all__ = ["fetch_model", "fetch_soft_prompt"]
+__all__ = ["commit_at_hand", "fetch_model", "fetch_soft_prompt"]

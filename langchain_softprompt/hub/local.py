@@ -51,6 +51,12 @@ def _best_of_run(folder: Path) -> Path:
     return folder
 
 
+def run_of_best(folder: Path) -> Path | None:
+    """The folder of the training run whose name leads to this one; ``None`` where that is not so."""
+    run = folder.absolute().parent
+    return run if folder.name == "best" and not _is_file(run / CONFIG_FILE) else None
+
+
 def _command_of(run: Path) -> str:
     """The command that a run was begun by: it is in the run's notes."""
     try:
@@ -75,4 +81,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-__all__ = ["CONFIG_FILE", "MANIFEST_FILE", "PICKLED_WEIGHTS", "SOFT_PROMPT_FILES", "TENSOR_FILE", "is_repo_id", "local_folder"]
+__all__ = [
+    "CONFIG_FILE",
+    "MANIFEST_FILE",
+    "PICKLED_WEIGHTS",
+    "SOFT_PROMPT_FILES",
+    "TENSOR_FILE",
+    "is_repo_id",
+    "local_folder",
+    "run_of_best",
+]

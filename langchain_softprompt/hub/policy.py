@@ -25,7 +25,7 @@ class HubPolicy:
 
     Attributes:
         scans: What to do about the Hub's scanners: ``"warn"`` where they flag a repository or have not looked at it yet, when it is
-            first fetched; ``"require"``: refuse all but clean ones, each time; ``"off"``: don't ask.
+            first fetched; ``"require"``: refuse all but clean ones, asked each time one is loaded; ``"off"``: don't ask.
         organisations: The only organisations and users to fetch from; empty for all.
         lock_file: Where the pins of an application are; enforced when it is there. ``None``: nowhere.
     """
@@ -40,6 +40,14 @@ class HubPolicy:
             raise InvalidSettingsError(msg)
         if isinstance(self.organisations, str):
             msg = f"organisations: expected a set of names, found the text {self.organisations!r}."
+            raise InvalidSettingsError(msg)
+        if not all(isinstance(name, str) for name in self.organisations):
+            msg = f"organisations: expected a set of names, found {sorted(map(repr, self.organisations))}."
+            raise InvalidSettingsError(msg)
+        if isinstance(self.lock_file, str):
+            object.__setattr__(self, "lock_file", Path(self.lock_file))
+        elif self.lock_file is not None and not isinstance(self.lock_file, Path):
+            msg = f"lock_file: expected a path or None, found {self.lock_file!r}."
             raise InvalidSettingsError(msg)
 
     @classmethod
@@ -81,7 +89,10 @@ _chosen: HubPolicy | None = None
 
 
 def set_policy(policy: HubPolicy | None) -> None:
-    """Choose the rules of this process; ``None`` goes back to what the environment says."""
+    """Choose the rules of this process; ``None`` goes back to what the environment says.
+
+    They hold from the next use of a name on, loaded already or not.
+    """
     global _chosen
     _chosen = policy
 

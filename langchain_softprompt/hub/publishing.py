@@ -1,71 +1,22 @@
-"""Publishing files in one commit, after a look at what would change."""
+"""Publishing files in one commit on top of the one that the plan was made on."""
 
 from __future__ import annotations
 
-import difflib
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from langchain_softprompt.errors import HubError, InvalidReferenceError, InvalidSettingsError, PublishConflictError
-from langchain_softprompt.hub.client import ASKING, client, in_plain_words
-from langchain_softprompt.hub.integrity import digest_like
-from langchain_softprompt.hub.local import SOFT_PROMPT_FILES
-from langchain_softprompt.refs import SoftPromptRef
+from langchain_softprompt.errors import HubError, InvalidSettingsError, PublishConflictError, SoftPromptError
+from langchain_softprompt.hub.client import ASKING, client, in_plain_words, without_secrets
+from langchain_softprompt.hub.publication import Publication, check_name, holds
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi, RepoFile
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-_TEXTS = (".json", ".md")
-_MOST_SHOWN = 1 << 20
-_DEFAULT_BRANCH = "main"
+    _Operations = list[CommitOperationAdd | CommitOperationDelete]
 
-
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
-    """One file that is to be published.
-
-    Attributes:
-        path: Its path in the repository.
-        content: What it is to hold.
-        state: Whether it is new there, changes, is the same already, or goes: it belongs to the soft prompt that was there.
-        diff: Lines of a unified diff, for texts that change.
-    """
-
-    path: str
-    content: bytes
-    state: Literal["new", "changed", "same", "removed"]
-    diff: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return {"path": self.path, "bytes": len(self.content), "state": self.state, "diff": list(self.diff)}
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What would be published, and onto what.
-
-    Attributes:
-        repo_id: The repository.
-        branch: The branch.
-        head: The commit that the plan was made on; ``None`` where there is no repository yet.
-        files: The files.
-        new_branch: Whether the branch is still to be made, from `head`.
-    """
-
-    repo_id: str
-    branch: str
-    head: str | None
-    files: tuple[PlannedFile, ...]
-    new_branch: bool = False
-
-    @property
-    def changes(self) -> tuple[PlannedFile, ...]:
-        """The files that are not there yet as they are to be."""
-        return tuple(file for file in self.files if file.state != "same")
+_CONFLICTS = (409, 412)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,60 +34,12 @@ class Published:
     commit: str
 
 
-def plan_publication(repo_id: str, files: Mapping[str, bytes], *, branch: str = "main") -> Publication:
-    """Compare files with what is on the Hub; nothing is changed there.
-
-    Args:
-        repo_id: ``org/name``.
-        files: Contents by path in the repository.
-        branch: The branch to publish on.
-
-    Raises:
-        InvalidReferenceError: `repo_id` is no ``org/name``.
-        HubAccessError: The token may not read the repository.
-        SoftPromptNotFoundError: The repository is there, the branch is not.
-        HubUnreachableError: The Hub can't be reached.
-    """
-    from huggingface_hub import RepoFile, errors
-
-    if SoftPromptRef.parse(f"{repo_id}@{branch}").repo_id != repo_id:
-        msg = f"{repo_id!r} is a folder's name. A repository on the Hub is named 'org/name'."
-        raise InvalidReferenceError(msg)
-    api = client()
-    with in_plain_words(repo_id, branch, ASKING, "look at"), tempfile.TemporaryDirectory() as beside:
-        new_branch = False
-        try:
-            head = api.model_info(repo_id, revision=branch).sha
-        except errors.GatedRepoError:
-            raise
-        except errors.RevisionNotFoundError:
-            head, new_branch = api.model_info(repo_id).sha, True
-        except errors.RepositoryNotFoundError as error:
-            if branch != _DEFAULT_BRANCH:
-                msg = f"{repo_id} is not there yet, and a new repository begins on {_DEFAULT_BRANCH}. Publish it there first."
-                raise HubError(msg) from error
-            return Publication(repo_id, branch, None, tuple(PlannedFile(path, content, "new") for path, content in files.items()))
-        asked = dict.fromkeys([*files, *SOFT_PROMPT_FILES])
-        there = {entry.path: entry for entry in api.get_paths_info(repo_id, list(asked), revision=head)}
-        # What is left of another soft prompt would be read as if it belonged to this one.
-        planned = [PlannedFile(path, b"", "removed") for path in SOFT_PROMPT_FILES if path in there and path not in files]
-        for path, content in files.items():
-            entry = there.get(path)
-            if not isinstance(entry, RepoFile):
-                planned.append(PlannedFile(path, content, "new"))
-            elif _is_same(entry, content):
-                planned.append(PlannedFile(path, content, "same"))
-            else:
-                shown = path.endswith(_TEXTS) and entry.size <= _MOST_SHOWN
-                old = Path(api.hf_hub_download(repo_id, path, revision=head, cache_dir=beside)).read_bytes() if shown else b""
-                planned.append(PlannedFile(path, content, "changed", _diff(path, old, content) if shown else ()))
-    return Publication(repo_id, branch, head, tuple(planned), new_branch)
-
-
 def publish(
     publication: Publication, message: str, *, private: bool = False, pull_request: bool = False, tag: str | None = None
 ) -> Published:
     """Publish what changes in one commit on top of the commit that the plan was made on.
+
+    A repository or a branch that is made for it goes again where the commit fails.
 
     Args:
         publication: The plan.
@@ -146,40 +49,33 @@ def publish(
         tag: A tag to give to the commit; where nothing changes, to the commit that is there.
 
     Raises:
-        InvalidSettingsError: A tag for a pull request, or a private repository that is there already.
+        InvalidSettingsError: A tag for a pull request, or a private repository that is there already as a public one.
         InvalidReferenceError: `tag` can't be one.
-        PublishConflictError: The branch moved on since the plan was made, or somebody made the repository; nothing was published.
+        PublishConflictError: The branch moved on since the plan was made, or somebody made the repository, the branch or the tag;
+            nothing was published.
         HubAccessError: The token may not write there.
         HubUnreachableError: The Hub can't be reached.
-        HubError: It refuses what is published, its front matter for instance.
+        HubError: It refuses what is published, its front matter for instance, or would leave out a part of it.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, errors
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    api = client()
-    repo_id, head = publication.repo_id, publication.head
     _check_wishes(publication, private=private, pull_request=pull_request, tag=tag)
-    with in_plain_words(repo_id, None, ASKING, "publish to"):
-        if tag is not None and head is not None and any(known.name == tag for known in api.list_repo_refs(repo_id).tags):
-            msg = f"{repo_id} has a tag {tag!r} already, and nothing was published. Choose another."
-            raise PublishConflictError(msg)
-        if head is None:
-            try:
-                api.create_repo(repo_id, private=private, exist_ok=False)
-            except errors.HfHubHTTPError as error:
-                if error.response.status_code != 409:
-                    raise
-                msg = f"{repo_id} is there by now, or is not yours to see. Nothing was published. Look at the changes again, then publish."
-                raise PublishConflictError(msg) from error
-            head = api.model_info(repo_id).sha
-        operations = [
-            CommitOperationDelete(file.path) if file.state == "removed" else CommitOperationAdd(file.path, file.content)
-            for file in publication.changes
-        ]
+    api, repo_id = client(), publication.repo_id
+    operations: _Operations = [
+        CommitOperationDelete(file.path) if file.state == "removed" else CommitOperationAdd(file.path, file.content)
+        for file in publication.changes
+    ]
+    with _asking(publication):
+        if tag is not None and publication.head is not None:
+            _check_free(api, repo_id, tag)
         if not operations:
             return _unchanged(api, publication, tag)
-        if publication.new_branch:
-            api.create_branch(repo_id, branch=publication.branch, revision=head)
-        try:
+    with _ground(api, publication, private=private) as head, _asking(publication):
+        _check_nothing_is_left_out(api, publication, operations, pull_request=pull_request)
+        with _conflict(
+            f"{repo_id} has moved on since its changes were shown (from commit {head}). Nothing was published. Look at the changes "
+            "again, then publish."
+        ):
             made = api.create_commit(
                 repo_id,
                 operations,
@@ -188,30 +84,37 @@ def publish(
                 parent_commit=head,
                 create_pr=pull_request,
             )
-        except errors.HfHubHTTPError as error:
-            if error.response.status_code not in (409, 412):
-                raise
-            msg = (
-                f"{repo_id} has moved on since its changes were shown (from commit {head}). Nothing was published. Look at the changes "
-                "again, then publish."
-            )
-            raise PublishConflictError(msg) from error
+    commit = str(made.oid)
+    pin = f"{repo_id}@{commit}"
+    with in_plain_words(repo_id, None, ASKING, f"look at what was published: {pin}, on"):
+        _check_it_is_there(api, publication, commit, str(made.pr_revision or commit))
     if tag is not None:
-        with in_plain_words(repo_id, None, ASKING, f"set the tag {tag!r}, but published {repo_id}@{made.oid}, on"):
-            api.create_tag(repo_id, tag=tag, revision=made.oid)
-    return Published(f"{repo_id}@{made.oid}", str(made.pr_url or made.commit_url), made.oid)
+        with in_plain_words(repo_id, None, ASKING, f"set the tag {tag!r}, but published {pin}, on"):
+            api.create_tag(repo_id, tag=tag, revision=commit)
+    return Published(pin, without_secrets(str(made.pr_url or made.commit_url)), commit)
 
 
 def _check_wishes(publication: Publication, *, private: bool, pull_request: bool, tag: str | None) -> None:
     """What can't be had is told before anything is published."""
     if tag is not None:
-        SoftPromptRef.parse(f"{publication.repo_id}@{tag}")
+        check_name("tag", publication.repo_id, tag)
+        if tag == publication.branch:
+            msg = f"tag: {tag!r} is the branch. Choose another."
+            raise InvalidSettingsError(msg)
     if tag is not None and pull_request:
         msg = "tag: a pull request has no commit of the branch to tag. Tag it once it is merged."
         raise InvalidSettingsError(msg)
-    if private and publication.head is not None:
-        msg = f"private: {publication.repo_id} is there already, and stays as private or public as it is. Change that on its Hub page."
+    if private and publication.head is not None and not publication.private:
+        msg = f"private: {publication.repo_id} is there already, and stays public. Change that on its Hub page."
         raise InvalidSettingsError(msg)
+
+
+def _check_free(api: HfApi, repo_id: str, tag: str) -> None:
+    refs = api.list_repo_refs(repo_id)
+    for what, known in (("tag", refs.tags), ("branch", refs.branches)):
+        if any(ref.name == tag for ref in known):
+            msg = f"{repo_id} has a {what} {tag!r} already, and nothing was published. Choose another."
+            raise PublishConflictError(msg)
 
 
 def _unchanged(api: HfApi, publication: Publication, tag: str | None) -> Published:
@@ -220,17 +123,102 @@ def _unchanged(api: HfApi, publication: Publication, tag: str | None) -> Publish
         msg = f"{repo_id} holds exactly these files already, at commit {head}."
         raise HubError(msg)
     api.create_tag(repo_id, tag=tag, revision=head)
-    return Published(f"{repo_id}@{head}", f"{api.endpoint}/{repo_id}", head)
+    return Published(f"{repo_id}@{head}", without_secrets(f"{api.endpoint}/{repo_id}"), head)
 
 
-def _is_same(entry: RepoFile, content: bytes) -> bool:
-    there = entry.lfs.sha256 if entry.lfs is not None else entry.blob_id
-    return digest_like(there, content) == there
+@contextmanager
+def _ground(api: HfApi, publication: Publication, *, private: bool) -> Iterator[str]:
+    """The commit to build on. A repository or branch that is made for it is taken back where the block fails."""
+    repo_id, branch, head = publication.repo_id, publication.branch, publication.head
+    made = ""
+    try:
+        with _asking(publication):
+            if head is None:
+                with _conflict(
+                    f"{repo_id} is there by now, or is not yours to see. Nothing was published. Look at the changes again, then publish."
+                ):
+                    api.create_repo(repo_id, private=private, exist_ok=False)
+                made = f"The repository {repo_id}"
+                head = str(api.model_info(repo_id).sha)
+            elif publication.new_branch:
+                with _conflict(
+                    f"{repo_id} has a branch {branch!r} by now. Nothing was published. Look at the changes again, then publish."
+                ):
+                    api.create_branch(repo_id, branch=branch, revision=head)
+                made = f"The branch {branch} of {repo_id}"
+        yield head
+    except BaseException as error:
+        if not made or _is_taken_back(api, publication, head) or not isinstance(error, SoftPromptError):
+            raise
+        msg = f"{error} {made} was made for it and remains; the same command goes on from there."
+        raise type(error)(msg) from error
 
 
-def _diff(path: str, old: bytes, new: bytes) -> tuple[str, ...]:
-    before, after = (content.decode("utf-8", "replace").splitlines() for content in (old, new))
-    return tuple(difflib.unified_diff(before, after, f"{path} (there)", f"{path} (yours)", lineterm=""))
+def _is_taken_back(api: HfApi, publication: Publication, head: str | None) -> bool:
+    """Remove what was made, unless somebody has built on it by now; whether it is gone."""
+    repo_id = publication.repo_id
+    try:
+        with _asking(publication):
+            if str(api.model_info(repo_id, revision=publication.branch).sha) != head:
+                return False
+            if publication.head is None:
+                api.delete_repo(repo_id)
+            else:
+                api.delete_branch(repo_id, branch=publication.branch)
+    except SoftPromptError:
+        return False
+    return True
 
 
-__all__ = ["PlannedFile", "Publication", "Published", "plan_publication", "publish"]
+def _check_nothing_is_left_out(api: HfApi, publication: Publication, operations: _Operations, *, pull_request: bool) -> None:
+    """Refuse where the repository's own ``.gitignore`` holds for a file: the client would publish the rest, and say no word."""
+    from huggingface_hub import CommitOperationAdd
+
+    additions = [operation for operation in operations if isinstance(operation, CommitOperationAdd)]
+    api.preupload_lfs_files(publication.repo_id, additions, revision=publication.branch, create_pr=pull_request)
+    ignored = [addition.path_in_repo for addition in additions if getattr(addition, "_should_ignore", None)]
+    if ignored:
+        msg = (
+            f"The .gitignore of {publication.repo_id} keeps {', '.join(ignored)} out, and a soft prompt is published whole or not at all. "
+            "Nothing was published. Take the line out of .gitignore on its Hub page, then publish again."
+        )
+        raise HubError(msg)
+
+
+def _check_it_is_there(api: HfApi, publication: Publication, commit: str, revision: str) -> None:
+    """Compare what the commit holds with the plan."""
+    from huggingface_hub import RepoFile
+
+    paths = [file.path for file in publication.files]
+    entries = api.get_paths_info(publication.repo_id, paths, revision=revision)
+    there = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    differing = []
+    for file in publication.files:
+        entry = there.get(file.path)
+        differing += [] if (entry is None if file.state == "removed" else entry is not None and holds(entry, file.content)) else [file.path]
+    if differing:
+        msg = (
+            f"{publication.repo_id}@{commit} was published, but {', '.join(differing)} is not there as it was shown. "
+            "Look at its files on the Hub, then publish again."
+        )
+        raise HubError(msg)
+
+
+def _asking(publication: Publication) -> AbstractContextManager[None]:
+    return in_plain_words(publication.repo_id, publication.branch, ASKING, "publish to", name=publication.repo_id)
+
+
+@contextmanager
+def _conflict(message: str) -> Iterator[None]:
+    """What the Hub calls a conflict, in words that say which."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HfHubHTTPError as error:
+        if error.response.status_code not in _CONFLICTS:
+            raise
+        raise PublishConflictError(message) from error
+
+
+__all__ = ["Published", "publish"]

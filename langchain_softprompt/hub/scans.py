@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_softprompt.hub.client import ASKING, Kinds, client, in_plain_words
+from langchain_softprompt.printable import printable
 
 ScanState = Literal["clean", "flagged", "not scanned", "not told"]
 
@@ -17,7 +18,7 @@ class Scan:
     Attributes:
         state: ``"clean"``; ``"flagged"``: at least one file has an issue; ``"not scanned"``: not all scanners are done. An empty list
             of issues means nothing before they are. ``"not told"``: the Hub could not be asked.
-        issues: Files with an issue, and how bad it is.
+        issues: Files with an issue, and how bad it is; as text that may be told, since a stranger chose the names.
     """
 
     state: ScanState
@@ -27,7 +28,8 @@ class Scan:
     def of(cls, told: dict[str, Any] | None) -> Scan:
         """From what the Hub says; a Hub that says nothing has not scanned."""
         given = (told or {}).get("filesWithIssues") or []
-        issues = tuple((str(issue.get("path", "?")), str(issue.get("level", "?"))) for issue in given if isinstance(issue, dict))
+        listed = [issue for issue in given if isinstance(issue, dict)]
+        issues = tuple((printable(issue.get("path", "?")), printable(issue.get("level", "?"))) for issue in listed)
         if issues:
             return cls("flagged", issues)
         return cls("clean" if told and told.get("scansDone") is True else "not scanned")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_softprompt.errors import HubUnreachableError, SoftPromptError
-from langchain_softprompt.hub.cached import SOFT_PROMPT_KINDS, short_text
+from langchain_softprompt.hub.cached import SOFT_PROMPT_KINDS, count, short_text
 from langchain_softprompt.hub.client import ASKING, client, in_plain_words
 from langchain_softprompt.hub.integrity import MAX_JSON_BYTES
 from langchain_softprompt.hub.local import CONFIG_FILE
@@ -125,16 +125,15 @@ def _soft_prompts(api: HfApi, hits: Iterator[ModelInfo], sizes: ModelSizes | Non
         if kind not in SOFT_PROMPT_KINDS:
             continue
         tagged = next((tag.rpartition(":")[2] for tag in tags if tag.startswith("base_model:")), "")
-        length = config.get("num_virtual_tokens")
         yield FoundSoftPrompt(
             repo_id=hit.id,
             kind=str(kind),
             base_model=short_text(config.get("base_model_name_or_path") or tagged),
-            num_virtual_tokens=length if isinstance(length, int) else 0,
+            num_virtual_tokens=count(config.get("num_virtual_tokens")),
             downloads=hit.downloads or 0,
             likes=hit.likes or 0,
             updated=hit.last_modified,
-            licence=next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), ""),
+            licence=short_text(next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), "")),
             gated=bool(hit.gated),
             misfit="" if sizes is None else sizes.misfit(config) if config else "unknown: its configuration can't be read",
         )

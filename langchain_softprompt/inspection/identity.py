@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix import KVPrefix, compile_prefix
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import SoftPrompt
 
 _ROUNDS = 5
@@ -76,7 +77,7 @@ class Identity:
     @property
     def reading(self) -> str:
         """The same in one plain sentence."""
-        model = {True: "It was made for this very model.", False: f"It was made for another model, {self.made_for}."}
+        model = {True: "It was made for this very model.", False: f"It was made for another model, {printable(self.made_for)}."}
         known = model[self.same_model] if self.same_model is not None else "It does not say for which model it was made."
         article = "rows of embeddings" if self.holds == "rows of embeddings" else "keys and values of every layer"
         return f"{self.virtual_tokens} virtual tokens, kept as {article}, {_size(self.stored_bytes)}. {known}"

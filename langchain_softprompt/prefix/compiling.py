@@ -15,8 +15,8 @@ from langchain_softprompt.errors import InvalidSoftPromptError, ModelMismatchErr
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix.kv_prefix import KVPrefix, cache_tensors
 from langchain_softprompt.prefix.probe_watch import watch_drift
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import printable
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from langchain_softprompt.errors import RequestFailedError, ServerMismatchError
+from langchain_softprompt.printable import printable
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.sampling import TokenLogprob
-from langchain_softprompt.soft_prompt.folder import printable
 
 _NAME = re.compile(r"token_id:([0-9]{1,9})")
 # What vLLM writes for a probability of nothing, as JSON has no infinity.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, NoReturn
 
 from langchain_softprompt.errors import RequestFailedError
-from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.printable import printable
 
 # The first event repeats the prompt's token ids, each of them a few bytes; later ones hold a few tokens with their likeliest
 # neighbours.

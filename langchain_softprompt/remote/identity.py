@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from langchain_softprompt.errors import RequestFailedError, ServerMismatchError
 from langchain_softprompt.frozen_model import ModelOutline
-from langchain_softprompt.soft_prompt.folder import printable
+from langchain_softprompt.printable import printable
 
 SERVE_COMMAND = "langchain-softprompt serve-command"
 

@@ -21,12 +21,12 @@ from langchain_softprompt.errors import (
     SoftPromptError,
 )
 from langchain_softprompt.hub.local import TENSOR_FILE
+from langchain_softprompt.printable import printable
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.events import read_json
 from langchain_softprompt.remote.identity import SERVE_COMMAND, Served
 from langchain_softprompt.remote.options import KEY_VARIABLE
 from langchain_softprompt.remote.wire import SOFT_COMPLETIONS
-from langchain_softprompt.soft_prompt.folder import printable
 from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS
 
 _CONTEXT = ("context length", "max_model_len", "maximum model length")

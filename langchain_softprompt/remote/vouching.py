@@ -11,12 +11,12 @@ from langchain_softprompt.errors import ServerMismatchError
 from langchain_softprompt.frozen_model import ModelOutline
 from langchain_softprompt.prefix import ProbeReport, check_fingerprint, compare_probe, report_of
 from langchain_softprompt.prefix.probe_watch import UNASKED_TOKENS
+from langchain_softprompt.printable import printable
 from langchain_softprompt.remote.answers import Answer
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.scoring import Ask, next_step
 from langchain_softprompt.remote.server import Server, Take
 from langchain_softprompt.soft_prompt import ProbeRecord, ProbesRecord, SoftPrompt
-from langchain_softprompt.soft_prompt.folder import printable
 
 logger = logging.getLogger(__name__)
 

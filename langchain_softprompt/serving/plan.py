@@ -11,8 +11,8 @@ from langchain_softprompt.errors import InvalidSettingsError, ModelMismatchError
 from langchain_softprompt.frozen_model import model_sizes
 from langchain_softprompt.frozen_model.outline import ModelOutline
 from langchain_softprompt.hub.searching import ModelSizes
+from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import SoftPrompt
-from langchain_softprompt.soft_prompt.folder import printable
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import reprlib
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from langchain_softprompt.errors import InvalidSoftPromptError, SoftPromptNotFoundError, UnsafeFileError
 from langchain_softprompt.hub.integrity import MAX_JSON_BYTES, MAX_TENSOR_BYTES
 from langchain_softprompt.hub.local import MANIFEST_FILE, PICKLED_WEIGHTS, TENSOR_FILE
+from langchain_softprompt.printable import printable
 
 # Non-blocking: opening a named pipe must not hang. No-follow: the path is resolved by then.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -26,10 +26,6 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLL
 _MAX_HEADER_BYTES = 1 << 20
 _MOST_TENSORS = 16
 _HASH = 64  # letters of a hash that the Hub cache names shared files by
-
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 200
-_REPR.maxlevel = 3
 
 
 class SoftPromptFolder:
@@ -163,15 +159,3 @@ def _check_header(content: bytes) -> None:
 def _refuse_constant(name: str) -> Any:
     msg = f"{name} is not JSON"
     raise ValueError(msg)
-
-
-def shown(value: object) -> str:
-    """A value out of a file as it may stand in a message: escaped and short, however large or deep it is."""
-    return printable(_REPR.repr(value))
-
-
-def printable(value: object, length: int = 200) -> str:
-    """Text out of a file, or an error about one, as it may stand in a message: no control characters, short."""
-    text = str(value) or type(value).__name__
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: length + 1])
-    return text if len(text) <= length else text[: length - 1] + "…"

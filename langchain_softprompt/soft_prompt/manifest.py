@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from langchain_softprompt.errors import InvalidSoftPromptError
 from langchain_softprompt.hub.local import MANIFEST_FILE
-from langchain_softprompt.soft_prompt.folder import printable, shown
+from langchain_softprompt.printable import printable, shown
 from langchain_softprompt.soft_prompt.template_text import from_mustache
 
 _Text = Annotated[str, Field(max_length=20_000)]

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from langchain_softprompt.errors import InvalidSoftPromptError, UnsafeFileError, UnsupportedSoftPromptError
 from langchain_softprompt.hub.local import CONFIG_FILE
-from langchain_softprompt.soft_prompt.folder import shown
+from langchain_softprompt.printable import shown
 from langchain_softprompt.soft_prompt.manifest import invalid_field
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from torch import Tensor
 from langchain_softprompt import hub
 from langchain_softprompt.errors import InvalidSoftPromptError, NonFiniteSoftPromptError
 from langchain_softprompt.hub.local import CONFIG_FILE, MANIFEST_FILE, TENSOR_FILE
+from langchain_softprompt.printable import printable, shown
 from langchain_softprompt.refs import SoftPromptRef
-from langchain_softprompt.soft_prompt.folder import SoftPromptFolder, printable, shown
+from langchain_softprompt.soft_prompt.folder import SoftPromptFolder
 from langchain_softprompt.soft_prompt.manifest import Manifest
 from langchain_softprompt.soft_prompt.peft_format import (
     EMBEDDINGS,
@@ -75,13 +76,29 @@ class SoftPrompt:
         """
         ref = source if isinstance(source, SoftPromptRef) else SoftPromptRef.parse(source)
         path, commit = hub.fetch_soft_prompt(ref)
+        return cls.read(path, task=task, source=str(source), revision=commit)
+
+    @classmethod
+    def read(cls, path: Path, *, task: int | str | None = None, source: str = "", revision: str | None = None) -> Self:
+        """Read a soft prompt's folder as it lies there: no rules of the Hub's and no lock file are asked.
+
+        Args:
+            path: The folder; of a training run, that of its best.
+            task: Which task of a multitask prompt.
+            source: What the user named; by default the folder.
+            revision: Commit on the Hub that the folder holds.
+
+        Raises:
+            SoftPromptNotFoundError: There is no such folder.
+            InvalidSoftPromptError: The folder is malformed; the error names file, field, expected and found.
+        """
         folder = SoftPromptFolder(path)
         config = read_config(folder.read_json(CONFIG_FILE))
         manifest = Manifest.from_json(folder.read_json(MANIFEST_FILE)) if folder.has(MANIFEST_FILE) else None
         tensors = folder.read_tensors(manifest.tensors_sha256 if manifest else None)
         number = _task_number(config, manifest, task)
-        own = path if commit is None else None
-        return cls(config, tensors, task=number, manifest=manifest, source=str(source), revision=commit, folder=own)
+        own = path if revision is None else None
+        return cls(config, tensors, task=number, manifest=manifest, source=source or str(path), revision=revision, folder=own)
 
     @classmethod
     def of_key_values(cls, key_values: Tensor, *, base_model: str | None = None) -> Self:
@@ -224,7 +241,7 @@ def _task_number(config: AdapterConfig, manifest: Manifest | None, task: int | s
     names = manifest.tasks if manifest else []
     number = names.index(task) if isinstance(task, str) and task in names else task
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < config.num_tasks:
-        expected = f"a task number from 0 to {config.num_tasks - 1}" + (f" or a name among {', '.join(names)}" if names else "")
+        expected = f"a task number from 0 to {config.num_tasks - 1}" + (f" or a name among {printable(', '.join(names))}" if names else "")
         hint = "Name the task: SoftPrompt.load(folder, task=0)."
         raise InvalidSoftPromptError(file=CONFIG_FILE, field="task", expected=expected, found=shown(task), hint=hint)
     return number

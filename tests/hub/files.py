@@ -59,12 +59,11 @@ def resolve(hub: LoopbackHub, request: Request, repo: str, revision: str, path: 
 @endpoint("GET", "/api/models/{repo}/xet-read-token/{revision}")
 def xet_read_token(hub: LoopbackHub, request: Request, repo: str, revision: str) -> Answer:
     access.commit_of(access.to_read(hub, request, repo), revision)
-    return xet_connection(hub)
+    return xet_connection(hub.store.large.xet.copied())
 
 
-def xet_connection(hub: LoopbackHub) -> Answer:
+def xet_connection(connection: dict[str, Any]) -> Answer:
     """Where Xet's store is: the Python half of the client reads the headers, the Rust half the body."""
-    connection = hub.store.large.xet.connection()
     headers = {
         "X-Xet-Cas-Url": connection["casUrl"],
         "X-Xet-Access-Token": connection["accessToken"],

@@ -166,6 +166,22 @@ class GitRepo:
         words = told.split(b"\0")
         return {os.fsdecode(path) for path, value in zip(words[::3], words[2::3], strict=False) if value == b"lfs"}
 
+    def ignored(self, commit: str, paths: Iterable[str]) -> set[str]:
+        """Which of the paths the repository's own .gitignore (of its root) keeps out, whether they are in it already or not."""
+        rules = b"".join(self.blobs(entry.oid for entry in self.entries(commit) if entry.path == ".gitignore").values())
+        if not rules:
+            return set()
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / ".gitignore").write_bytes(rules)
+            asked = "".join(f"{path}\0" for path in paths if not path.startswith("/") and ".." not in path.split("/"))
+            try:
+                told = self.run(
+                    "--work-tree", folder, "-C", folder, "check-ignore", "--no-index", "-z", "--stdin", stdin=os.fsencode(asked)
+                )
+            except GitError:  # how git says that none is
+                return set()
+        return set(filter(None, os.fsdecode(told).split("\0")))
+
 
 def _entry(line: bytes) -> Entry:
     about, _, path = line.partition(b"\t")

@@ -38,6 +38,7 @@ def preupload(hub: LoopbackHub, request: Request, repo: str, revision: str) -> A
     commit = access.commit_of(repository, revision)
     asked, there = request.json()["files"], repository.files(commit)
     large = repository.goes_to_lfs(commit, {file["path"]: file["size"] for file in asked})
+    ignored = repository.git.ignored(commit, [file["path"] for file in asked])
     # With the etag of what is there already, the client leaves out what hasn't changed.
     return Answer.json(
         {
@@ -45,7 +46,7 @@ def preupload(hub: LoopbackHub, request: Request, repo: str, revision: str) -> A
                 {
                     "path": path,
                     "uploadMode": "lfs" if path in large else "regular",
-                    "shouldIgnore": False,
+                    "shouldIgnore": path in ignored,
                     "oid": there[path].etag if path in there else None,
                 }
                 for path in (file["path"] for file in asked)
@@ -57,7 +58,7 @@ def preupload(hub: LoopbackHub, request: Request, repo: str, revision: str) -> A
 @endpoint("GET", "/api/models/{repo}/xet-write-token/{revision}")
 def xet_write_token(hub: LoopbackHub, request: Request, repo: str, revision: str) -> Answer:
     access.to_write(hub, request, repo)
-    return xet_connection(hub)
+    return xet_connection(hub.store.large.xet.connection())
 
 
 @endpoint("POST", "/{repo}.git/info/lfs/objects/batch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +35,12 @@ class XetStore:
     def connection(self) -> dict[str, Any]:
         """Where the store is and the token for it, under the names that the Hub's answer has."""
         return _connection(self.folder)
+
+    def copied(self) -> dict[str, Any]:
+        """The same for one who reads, of a copy: a store is one process's at a time, and clients pull at once."""
+        copy = self.folder.with_name(f"{self.folder.name}-{uuid.uuid4().hex}")
+        shutil.copytree(self.folder / _FILES, copy / _FILES)
+        return _connection(copy)
 
     def hash_of(self, sha256: str) -> str | None:
         """Xet's own hash of the file with this SHA-256."""

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from langchain_softprompt.cli.output import people, say, show_json
 from langchain_softprompt.errors import InvalidReferenceError
+from langchain_softprompt.printable import printable
 
 if TYPE_CHECKING:
     from langchain_softprompt.hub.cached import CachedSoftPrompt
@@ -75,11 +76,13 @@ def _show(entries: list[CachedSoftPrompt]) -> None:
     for entry in entries:
         ref = entry.ref
         branches = f" ({', '.join(entry.branches)})" if entry.branches else ""
-        commit = f"{(ref.revision or '')[:_SHORT]}{branches}"
-        name = f"{ref.repo_id}#{ref.subfolder}" if ref.subfolder else str(ref.repo_id)
+        commit = f"{(ref.revision or '')[:_SHORT]}{printable(branches) if branches else ''}"
+        name = f"{ref.repo_id}#{printable(ref.subfolder)}" if ref.subfolder else str(ref.repo_id)
         when = entry.last_used.strftime("%Y-%m-%d")
         table.add_row(name, commit, entry.kind, str(entry.num_virtual_tokens), entry.base_model, decimal(entry.size), when)
     people.print(table, markup=False)
+    for damaged in dict.fromkeys(f"{entry.ref.repo_id} is damaged in the cache: {entry.damage}." for entry in entries if entry.damage):
+        say(f"{damaged} Fetch it again, or take it out: langchain-softprompt rm")
 
 
 __all__ = ["list_cached", "remove"]

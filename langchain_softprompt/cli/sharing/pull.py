@@ -10,7 +10,7 @@ import typer
 from rich.filesize import decimal
 
 from langchain_softprompt.cli.output import say, show_json
-from langchain_softprompt.cli.sources import load_whole
+from langchain_softprompt.cli.sources import read_whole
 from langchain_softprompt.errors import InvalidSettingsError, RunFolderError
 
 
@@ -38,7 +38,7 @@ def pull(
     for name in soft_prompts:
         ref = SoftPromptRef.parse(name)
         folder, commit = fetch_soft_prompt(ref)
-        loaded = load_whole(str(folder))  # all of it is checked here, not at its first use
+        loaded = read_whole(folder)  # all of it is checked here, not at its first use
         pin = name if commit is None else str(SoftPromptRef(ref.repo_id, commit, ref.subfolder))
         files = {file: (folder / file).stat().st_size for file in SOFT_PROMPT_FILES if (folder / file).is_file()}
         pulled.append({"soft_prompt": name, "pin": pin, "commit": commit, "folder": str(folder), "kind": loaded.kind, "files": files})

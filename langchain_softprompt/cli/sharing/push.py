@@ -15,7 +15,7 @@ from langchain_softprompt.cli.sources import load_whole
 from langchain_softprompt.errors import EvaluationError, InvalidSettingsError, SoftPromptNotFoundError
 
 if TYPE_CHECKING:
-    from langchain_softprompt.hub.publishing import Publication
+    from langchain_softprompt.hub.publication import Publication
 
 _MARKS = {"new": "+", "changed": "~", "same": "=", "removed": "-"}
 
@@ -45,7 +45,8 @@ def push(
 
     Example: langchain-softprompt push prompts/router acme/router --evaluation router.json
     """
-    from langchain_softprompt.hub.publishing import plan_publication, publish
+    from langchain_softprompt.hub.publication import plan_publication
+    from langchain_softprompt.hub.publishing import publish
 
     publication = plan_publication(repository, _files(folder, repository, evaluation, base_model, card), branch=branch)
     if not json:

@@ -9,9 +9,12 @@ from rich.table import Table
 
 from langchain_softprompt.cli.output import people, say, show_json
 from langchain_softprompt.cli.sources import load_soft_prompt
+from langchain_softprompt.printable import printable
 
 if TYPE_CHECKING:
     from langchain_softprompt.soft_prompt import Manifest, SoftPrompt
+
+_LONGEST = 2000
 
 
 def show(
@@ -34,7 +37,7 @@ def show(
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
         if value not in (None, ""):
-            table.add_row(name.replace("_", " "), str(value))
+            table.add_row(name.replace("_", " "), printable(value, _LONGEST))
     people.print(table, markup=False, highlight=False)
     if loaded.manifest is None:
         say("\nA plain PEFT folder: it says nothing of its data, its scores or the messages to send with it.")
@@ -86,7 +89,7 @@ def _show_manifest(manifest: Manifest) -> None:
         recorded = manifest.evaluation.intervals if manifest.evaluation is not None else {}
         for name, value in manifest.scores.items():
             low_high = recorded.get(name)
-            say(f"  {name}: {value:.3f}{f' ({low_high[0]:.3f} to {low_high[1]:.3f})' if low_high else ''}")
+            say(f"  {printable(name)}: {value:.3f}{f' ({low_high[0]:.3f} to {low_high[1]:.3f})' if low_high else ''}")
 
 
 __all__ = ["show"]

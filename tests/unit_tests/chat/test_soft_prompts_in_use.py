@@ -72,9 +72,9 @@ def _fake_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     asked: list[str] = []
     local = hub.fetch_soft_prompt
 
-    def fetch(ref: SoftPromptRef) -> tuple[Path, str | None]:
+    def fetch(ref: SoftPromptRef, *, policy: hub.HubPolicy | None = None) -> tuple[Path, str | None]:
         if ref.folder is not None:
-            return local(ref)
+            return local(ref, policy=policy)
         asked.append(str(ref))
         return folder, "c0ffee"
 

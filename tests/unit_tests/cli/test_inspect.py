@@ -169,3 +169,18 @@ def test_a_strangers_words_do_not_steer_the_terminal(model: Path, folder: Path) 
     assert result.exit_code == 0, result.stderr
     assert "␛[2J␛[31mred" in result.stderr
     assert not {"\x1b", "\x07", "\x9b"} & set(result.stderr + result.stdout)
+
+
+def test_a_stranger_s_words_stay_in_their_cell_and_their_sentence(model: Path, folder: Path) -> None:
+    loaded = FrozenModel.load(model, dtype="float32", device="cpu")
+    manifest = about(loaded)
+    record = manifest.base_model.model_copy(update={"id": "a\nLeft out\nnothing", "fingerprint": "ab" * 32})
+    odd = manifest.model_copy(update={"description": "Sorts.\nLeft out\nnothing", "base_model": record, "method": "x\nLeft out"})
+    random_key_values(loaded, manifest=odd).save(folder / "odd")
+    done = CliRunner().invoke(
+        app, _arguments(model, "--quick", "--allow-other-model", soft_prompt="odd"), catch_exceptions=False, env={"COLUMNS": "200"}
+    )
+    assert done.exit_code == 0
+    shown = [line.strip() for line in done.stderr.splitlines()]
+    assert not {"Left out", "nothing"} & set(shown[: shown.index("Norms")])
+    assert any(r"It was made for another model, a\nLeft out\nnothing." in line for line in shown)

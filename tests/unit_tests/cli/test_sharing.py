@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from langchain_softprompt.cli.app import app
-from langchain_softprompt.cli.output import people
 from langchain_softprompt.errors import (
     InvalidReferenceError,
     InvalidSettingsError,
@@ -20,54 +16,19 @@ from langchain_softprompt.errors import (
     SoftPromptError,
     SoftPromptNotFoundError,
 )
-from langchain_softprompt.hub import fetch_model, set_policy
+from langchain_softprompt.hub import fetch_model
 from langchain_softprompt.hub.pins import PINS
 from langchain_softprompt.soft_prompt import SoftPrompt, TemplateMessage
 from langchain_softprompt.testing import save_tiny_model, tiny_model
-from tests.hub import TOKEN, LoopbackHub
+from tests.hub import LoopbackHub
+from tests.unit_tests.cli.sharing import NAME, refused, run, told, write
 from tests.unit_tests.hub.shared import soft_prompt_files
 from tests.unit_tests.soft_prompt.peft_folders import save_with_peft
 
-pytest_plugins = ("tests.hub.fixtures",)
-NAME = "tester/router"
+pytest_plugins = ("tests.hub.fixtures", "tests.unit_tests.cli.sharing_fixtures")
 
 
-@pytest.fixture(autouse=True)
-def here(default_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """Logged in, in an empty folder with a soft prompt of one's own."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(people, "width", 160)
-    PINS.forget()
-    set_policy(None)
-    write("own", 1)
-    yield default_hub
-    PINS.forget()
-
-
-def write(folder: str, seed: int) -> None:
-    Path(folder).mkdir(exist_ok=True)
-    for name, content in soft_prompt_files(seed).items():
-        (Path(folder) / name).write_bytes(content or b"")
-
-
-def run(*arguments: str, answer: str = "") -> Result:
-    return CliRunner().invoke(app, list(arguments), input=answer)
-
-
-def told(*arguments: str) -> dict:  # type: ignore[type-arg]
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    parsed: dict = json.loads(result.stdout)  # type: ignore[type-arg]
-    return parsed
-
-
-def refused(error: type[SoftPromptError], *arguments: str) -> str:
-    result = run(*arguments)
-    assert isinstance(result.exception, error), result.output + repr(result.exception)
-    return str(result.exception)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_push_shows_files_and_card_asks_and_publishes_what_pull_brings_elsewhere(here: LoopbackHub) -> None:

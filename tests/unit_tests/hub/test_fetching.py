@@ -317,19 +317,22 @@ def test_a_token_is_in_no_error(default_hub: LoopbackHub, monkeypatch: pytest.Mo
 # Two at once, and one that dies.
 
 
-def test_two_processes_that_pull_at_once_both_get_it(default_hub: LoopbackHub, hub_cache: Path) -> None:
+def test_processes_that_pull_at_once_all_get_it(default_hub: LoopbackHub, hub_cache: Path) -> None:
     commit = default_hub.add(NAME, soft_prompt_files())
-    code = f"from langchain_softprompt.soft_prompt import SoftPrompt; print(SoftPrompt.load({NAME!r}).revision)"
+    code = (
+        "from langchain_softprompt.hub import fetch_soft_prompt; from langchain_softprompt.refs import SoftPromptRef\n"
+        f"print(fetch_soft_prompt(SoftPromptRef.parse({NAME!r}))[1])"
+    )
     told: list[Any] = []
     threads = [
         threading.Thread(target=lambda: told.append(in_new_process(code, hub_cache, default_hub.url, LANGCHAIN_SOFTPROMPT_SCANS="off")))
-        for _ in range(2)
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [(one.stdout.strip(), one.returncode) for one in told] == [(commit, 0)] * 2, told[0].stderr
+    assert [(one.stdout.strip(), one.returncode) for one in told] == [(commit, 0)] * 4, [one.stderr for one in told]
 
 
 @pytest.mark.parametrize("moment", ["GET */resolve/*.safetensors", "HEAD */resolve/*/soft_prompt.json"])

@@ -12,7 +12,8 @@ from langchain_softprompt.errors import (
     InvalidSettingsError,
     PublishConflictError,
 )
-from langchain_softprompt.hub.publishing import plan_publication, publish
+from langchain_softprompt.hub.publication import plan_publication
+from langchain_softprompt.hub.publishing import publish
 from tests.hub import TOKEN, LoopbackHub
 
 pytest_plugins = ("tests.hub.fixtures",)
