@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.tool_chats.tools import Answer, MadeUpTool
 
 _TITLES = ("Report", "Result", "Reply", "Finding", "Outcome", "Note")
-_ABOUT = ("What was found out.", "The answer for the user.", "A reply in a fixed shape.", "What there is to report.")
+ABOUT = ("What was found out.", "The answer for the user.", "A reply in a fixed shape.", "What there is to report.")
 _TEXTS = ("answer", "summary", "text", "message", "sentence")
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -27,7 +27,7 @@ def reported(random: Random, tool: MadeUpTool, arguments: Mapping[str, Any], ans
     title = random.choice(_TITLES)
     if random.random() < 0.6:
         title = f"{tool.name.title().replace('_', '')}{title}"
-    schema = {"title": title, "description": random.choice(_ABOUT), "type": "object", "properties": dict(zip(value, fields, strict=True))}
+    schema = {"title": title, "description": random.choice(ABOUT), "type": "object", "properties": dict(zip(value, fields, strict=True))}
     return {**schema, "required": list(value)}, value
 
 

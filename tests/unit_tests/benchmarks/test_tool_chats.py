@@ -10,11 +10,22 @@ import jsonschema
 import langchain_tests.integration_tests.chat_models as suite
 import pytest
 
+from benchmarks.agent_trial.cases import SETS
+from benchmarks.agent_trial.tools import FORMATS, TOOLS
+from benchmarks.tool_chats.reporting import ABOUT
 from benchmarks.tool_chats.scenes import make_chats
 from langchain_softprompt.data import Chat
 
 # What the shipped soft prompt learned from and was chosen by.
-CHATS = [*make_chats(4000, 0), *make_chats(96, 1), *make_chats(700, 2, crowded=True), *make_chats(48, 3, crowded=True)]
+CHATS = [
+    *make_chats(6000, 0),
+    *make_chats(6000, 2, crowded=True),
+    *make_chats(100, 1),
+    *make_chats(200, 3, crowded=True),
+    *make_chats(1200, 4, ending=True),
+    *make_chats(400, 6),
+    *make_chats(60, 5, ending=True),
+]
 _SENDING = {"invoke", "ainvoke", "stream", "astream", "HumanMessage"}
 
 
@@ -24,10 +35,10 @@ def test_every_chat_can_be_learned_and_its_calls_and_answers_fit_their_schemas()
         last = Chat.of(row).messages[-1]
         schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in row.get("tools", ())}
         for call in last.get("tool_calls", ()):
-            jsonschema.validate(call["function"]["arguments"], schemas[call["function"]["name"]])
+            jsonschema.Draft202012Validator(schemas[call["function"]["name"]]).validate(call["function"]["arguments"])
             calls += 1
         if row.get("response_format", {}).get("type") == "json_schema" and not last.get("tool_calls"):
-            jsonschema.validate(json.loads(last["content"]), row["response_format"]["json_schema"]["schema"])
+            jsonschema.Draft202012Validator(row["response_format"]["json_schema"]["schema"]).validate(json.loads(last["content"]))
             formats += 1
 
     assert calls > 1000
@@ -69,3 +80,19 @@ def test_nothing_that_langchain_s_suite_asks_is_in_them() -> None:
 @pytest.mark.parametrize("word", ["joke", "my_adder_tool", "weather", "magic", "pirate", "san francisco", "你好", "こんにちは"])
 def test_nor_is_what_the_suite_s_texts_are_about(word: str) -> None:
     assert word not in json.dumps(CHATS, ensure_ascii=False).lower()
+
+
+def test_nor_are_the_tools_and_questions_that_agents_are_tried_with() -> None:
+    written = json.dumps(CHATS, ensure_ascii=False).lower()
+
+    assert not [name for name in (*TOOLS, *FORMATS) if name.lower() in written]
+    assert not [case.asked for cases in SETS.values() for case in cases if case.asked.lower() in written]
+
+
+def test_once_a_tool_has_answered_no_other_is_called_in_chats_that_teach_to_end() -> None:
+    for row in make_chats(400, 7, ending=True):
+        *_, before, last = row["messages"]
+        names = {call["function"]["name"] for call in last.get("tool_calls", ())}
+        offered = {tool["function"]["name"]: tool["function"] for tool in row.get("tools", ())}
+        if before["role"] == "tool":
+            assert all(offered[name]["description"] in ABOUT for name in names)
