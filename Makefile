@@ -20,10 +20,10 @@ RUNTIME := $(VENV)/.made-runtime
 DEV := $(VENV)/.made-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test integration hub lint format types layers docs bench quality hooks clean
+.PHONY: help demo test integration hub test-vllm lint format types layers docs bench quality hooks clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## from nothing to the main job on an embedded model, on this machine's CPU
 	$(BIN)/python -m langchain_softprompt.demo $(DEMO_ARGS)
@@ -40,6 +40,10 @@ hub: $(DEV) $(OLD_HUB)/.made ## the tests of the Hub, with each client that is s
 	for client in "" "$(abspath $(OLD_HUB))"; do for off in 0 1; do \
 	  HF_HUB_DISABLE_XET=$$off PYTHONPATH=$$client $(BIN)/python -m pytest tests/unit_tests/hub tests/unit_tests/cli/test_sharing.py $(PYTEST_ARGS) || exit 1; \
 	done; done
+
+# The server's environment is that of the benchmarks. Where pip does not find torch's CPU build: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+test-vllm: $(DEV) ## start real vLLM servers on this machine's CPU and compare (makes an environment of 4 GB; takes a quarter of an hour)
+	VLLM_PYTHON=$${VLLM_PYTHON:-$$($(BIN)/python -m benchmarks.server_python)} $(BIN)/python -m pytest -m slow tests/real_vllm $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -60,6 +64,7 @@ docs: $(DEV) ## the site, into docs/_build/html; a warning is an error
 
 bench: $(DEV) ## measure against the peers, each in an environment of its own, and rewrite docs/benchmarks.md
 	$(BIN)/python -m benchmarks --peers $(PEERS) $(BENCH_ARGS)
+	$(if $(findstring vllm,$(PEERS)),$(BIN)/python -m benchmarks.engines)
 
 quality: $(DEV) ## train and judge on four data sets, for hours, and rewrite docs/quality.md; goes on where it was stopped
 	$(BIN)/python -m benchmarks.quality $(QUALITY_ARGS)

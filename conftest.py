@@ -10,6 +10,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from tests.doc_examples import documents
+import pytest
+
+from tests.doc_examples import ROOT, documents
 
 pytest_collect_file = documents.pytest()
+
+# Examples of these pages talk to a server on this machine's own address.
+_TALKING = {ROOT / "docs" / "vllm.md"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Open sockets to this machine alone, and only where an example needs them."""
+    for item in items:
+        if item.path in _TALKING:
+            item.add_marker(pytest.mark.allow_hosts(["127.0.0.1"]))

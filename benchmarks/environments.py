@@ -63,6 +63,33 @@ def find_python(contender: str, named: Mapping[str, Path]) -> Path:
     return _made(contender, ENVIRONMENTS[contender].remove)
 
 
+def find_server_python(named: Path | None = None) -> Path:
+    """A Python that has vLLM and this package: the one that was named, or that of the contender ``vllm`` with this package in it.
+
+    Raises:
+        ContenderFailedError: It is not there, or can't be made.
+    """
+    if named is not None:
+        return find_python("vllm", {"vllm": named})
+    python = find_python("vllm", {})
+    if subprocess.run([str(python), "-c", "import langchain_softprompt, peft"], capture_output=True, check=False).returncode:
+        _run(
+            [
+                str(python),
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--quiet",
+                "install",
+                "--no-compile",
+                "--editable",
+                str(ROOT),
+            ]
+        )
+    return python
+
+
 def _made(name: str, remove: Sequence[str]) -> Path:
     requirements = _HERE / "requirements" / f"{name}.txt"
     folder = _HERE / ".venvs" / name

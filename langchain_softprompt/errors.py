@@ -33,7 +33,12 @@ The whole tree::
     │   └── RequestFailedError           the model raised while serving this request
     ├── EngineError
     │   ├── EngineBusyError              the bounded queue is full
-    │   └── EngineClosedError            the engine was closed
+    │   ├── EngineClosedError            the engine was closed
+    │   └── ServerError                  a server that answers for the engine did not do what was asked
+    │       ├── ServerUnreachableError       down, refused, timed out, or no such host
+    │       ├── ServerMismatchError          it serves another model, lacks the plug-in, or does not have the soft prompt
+    │       └── ServerRefusedError           it finds the request wrong
+    │           └── ServerAccessError            it does not let you in
     └── MissingExtraError            an optional dependency is not installed
 """
 
@@ -213,6 +218,26 @@ class EngineBusyError(EngineError):
 
 class EngineClosedError(EngineError):
     """The engine was closed."""
+
+
+class ServerError(EngineError):
+    """A server that answers for the engine did not do what was asked."""
+
+
+class ServerUnreachableError(ServerError, ConnectionError):
+    """No server can be reached: down, refused, timed out, or no such host."""
+
+
+class ServerMismatchError(ServerError):
+    """A server that serves another model, lacks our plug-in, does not have the soft prompt, or reads it as something else."""
+
+
+class ServerRefusedError(ServerError):
+    """A server that finds the request wrong."""
+
+
+class ServerAccessError(ServerRefusedError):
+    """A server that does not let you in: the API key is missing or wrong."""
 
 
 class MissingExtraError(SoftPromptError, ImportError):

@@ -108,7 +108,7 @@ class Configured(BaseModel):
     """Most seconds for one answer, loading not counted; then the request is cancelled and `RequestTimeoutError` raised."""
 
     engine: SkipValidation[_Engine] = Field(default=None, exclude=True, repr=False)
-    """An engine to use in place of the process-wide one of `model`, to share one, or a fake one in tests."""
+    """An engine to use in place of the process-wide one of `model`: a `VLLMEngine`, one to share, or a fake one in tests."""
 
     engine_limits: SkipValidation[EngineLimits | None] = Field(default=None, repr=False)
     """How much the process-wide engine may hold; has no effect with `engine`."""
@@ -117,10 +117,11 @@ class Configured(BaseModel):
     """LangChain's own switch. True makes `invoke` stream inside, False makes `stream` answer in one chunk."""
 
     max_retries: int | None = None
-    """Accepted for LangChain's sake; has no effect, as nothing on this machine gets better by trying again."""
+    """Accepted for LangChain's sake; has no effect, as nothing on this machine gets better by trying again. A `VLLMEngine` has
+    its own ``retries``."""
 
     api_key: SecretStr | None = Field(default=None, exclude=True)
-    """Accepted for LangChain's sake; has no effect, as nothing leaves this machine."""
+    """Accepted for LangChain's sake; has no effect, as nothing leaves this machine. A `VLLMEngine` has its own."""
 
     if not TYPE_CHECKING:  # type checkers know the fields; this __init__ is for our own errors and would hide them
 
@@ -171,9 +172,10 @@ class Configured(BaseModel):
         """What is pickled.
 
         Raises:
-            InvalidSettingsError: It has an engine of its own, which lives in this process alone.
+            InvalidSettingsError: It has an engine of its own, which lives in this process alone. One that only knows where its
+                servers are goes along.
         """
-        if self.engine is not None:
+        if self.engine is not None and not getattr(self.engine, "picklable", False):
             msg = (
                 f"A {type(self).__name__} with engine=... can't be pickled: the engine holds the weights and threads of this process. "
                 "Name the model instead, and each process loads its own."

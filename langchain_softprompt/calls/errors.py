@@ -12,6 +12,10 @@ SoftPromptError                    also raised as LangChain's
 ├── SoftPromptChoiceError          ModelInvalidRequestError
 ├── InvalidGrammarError            ModelInvalidRequestError
 ├── EngineBusyError                ModelRateLimitError (may be retried)
+├── ServerUnreachableError         ModelConnectionError (may be retried)
+├── ServerMismatchError            ModelInvalidRequestError
+├── ServerAccessError              ModelAuthenticationError
+├── ServerRefusedError             ModelInvalidRequestError
 ├── RequestFailedError             ModelAPIError (may be retried)
 ├── RequestTimeoutError            ModelTimeoutError (may be retried), TimeoutError
 └── UnknownArgumentError           TypeError
@@ -25,6 +29,8 @@ from contextlib import contextmanager
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
     ModelError,
     ModelInvalidRequestError,
     ModelNotFoundError,
@@ -44,6 +50,10 @@ from langchain_softprompt.errors import (
     ModelUnavailableError,
     RequestError,
     RequestFailedError,
+    ServerAccessError,
+    ServerMismatchError,
+    ServerRefusedError,
+    ServerUnreachableError,
     SoftPromptChoiceError,
     SoftPromptError,
     SoftPromptNotFoundError,
@@ -70,6 +80,10 @@ _FAMILY: dict[type[SoftPromptError], type[ModelError]] = {
     SoftPromptChoiceError: ModelInvalidRequestError,
     InvalidGrammarError: ModelInvalidRequestError,
     EngineBusyError: ModelRateLimitError,
+    ServerUnreachableError: ModelConnectionError,
+    ServerMismatchError: ModelInvalidRequestError,
+    ServerAccessError: ModelAuthenticationError,
+    ServerRefusedError: ModelInvalidRequestError,
     RequestFailedError: ModelAPIError,
 }
 _TWINS: dict[tuple[type[SoftPromptError], type[ModelError]], type[SoftPromptError]] = {}

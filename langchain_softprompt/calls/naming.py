@@ -15,6 +15,7 @@ from langchain_softprompt import hub
 from langchain_softprompt.calls.arguments import SoftPromptChoice, short
 from langchain_softprompt.calls.configured import Configured
 from langchain_softprompt.calls.errors import in_langchain_family
+from langchain_softprompt.calls.ports import is_bindable
 from langchain_softprompt.calls.shelf import SHELF, is_local
 from langchain_softprompt.errors import SoftPromptError
 from langchain_softprompt.messages import PROVIDER, encode_text, soft_prompt_facts
@@ -60,6 +61,8 @@ class Named(Configured):
 
     def _engine(self) -> EnginePort:
         if self.engine is not None:
+            if is_bindable(self.engine):  # It serves elsewhere, and is told here what it serves.
+                return self.engine.for_model(self.model, revision=self.revision, gguf_file=self.gguf_file)
             return self.engine
         from langchain_softprompt.engine import get_engine  # brings in torch, so not before the first call
 
@@ -67,6 +70,8 @@ class Named(Configured):
 
     def _engine_at_hand(self) -> EnginePort | None:
         """The engine, if it is loaded; nothing is loaded for it, and nobody waits."""
+        if is_bindable(self.engine) and not self.engine.bound:
+            return None
         registry = sys.modules.get("langchain_softprompt.engine.registry")
         if self.engine is not None or registry is None:
             return self.engine

@@ -1,9 +1,10 @@
-"""What the chat model asks of an engine: met by `langchain_softprompt.engine.Engine` and by the fake one in `testing`."""
+"""What the chat model asks of an engine: met by `engine.Engine`, by `remote.VLLMEngine` and by the fake one in `testing`."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 if TYPE_CHECKING:
     from langchain_softprompt.sampling import Constraint, TokenLogprob
@@ -148,3 +149,22 @@ class EnginePort(Protocol):
     ) -> ScoringPort:
         """Start a request for the log-probabilities of given continuations; returns at once."""
         ...
+
+
+class BindablePort(EnginePort, Protocol):
+    """An engine that is made without a model, and told at the first call which one it serves.
+
+    Attributes:
+        bound: Whether it was told.
+    """
+
+    bound: bool
+
+    def for_model(self, model: str | Path, *, revision: str | None = None, gguf_file: str | None = None) -> EnginePort:
+        """The engine, serving that model from now on."""
+        ...
+
+
+def is_bindable(engine: object) -> TypeGuard[BindablePort]:
+    """Whether an engine has to be told which model it serves; nothing of it is asked that it might have to load."""
+    return hasattr(type(engine), "for_model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from langchain_softprompt.errors import ChatTemplateError
 
@@ -12,12 +12,25 @@ _GAP = "\n\n"
 Made = TypeVar("Made")
 
 
+class LostTextError(ChatTemplateError, Generic[Made]):
+    """What was made of a chat does not hold all of its instructions: some templates pass over a system message without a word.
+
+    Attributes:
+        made: What was made of it.
+    """
+
+    def __init__(self, made: Made) -> None:
+        self.made = made
+        super().__init__("The chat template leaves out the system message.")
+
+
 def in_first_form(chat: list[PlainMessage], how: Callable[[list[PlainMessage], bool], Made], *, drop_default_system: bool) -> Made:
     """What is made of a chat in the first form that the chat template takes.
 
     Args:
         chat: The messages.
-        how: Makes it of a form of the chat, and of whether to drop the template's default system message.
+        how: Makes it of a form of the chat, and of whether to drop the template's default system message. Where it raises
+            `LostTextError`, the next form is tried.
         drop_default_system: Whether to, where the chat has no system message of its own.
 
     Raises:
@@ -26,11 +39,16 @@ def in_first_form(chat: list[PlainMessage], how: Callable[[list[PlainMessage], b
     # Folding the system message away must not make the template's own default one come back as if there were none.
     drop = drop_default_system and not any(message["role"] == "system" for message in chat)
     refusal: ChatTemplateError | None = None
+    lacking: LostTextError[Made] | None = None
     for form in _forms(chat):
         try:
             return how(form, drop)
+        except LostTextError as error:
+            lacking = lacking or error
         except ChatTemplateError as error:
             refusal = refusal or error
+    if lacking is not None:  # in every form: then the template or the tokenizer writes it in another way, in small letters say
+        return lacking.made
     raise refusal or ChatTemplateError("There are no messages to render. Send at least one.")
 
 
@@ -70,4 +88,4 @@ def _fold_system(chat: list[PlainMessage]) -> list[PlainMessage]:
     return [{"role": "user", "content": instructions}, *rest]
 
 
-__all__ = ["PlainMessage", "in_first_form"]
+__all__ = ["LostTextError", "PlainMessage", "in_first_form"]

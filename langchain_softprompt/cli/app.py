@@ -13,6 +13,7 @@ from langchain_softprompt.cli.evaluate import evaluate
 from langchain_softprompt.cli.export import export
 from langchain_softprompt.cli.inspect import inspect
 from langchain_softprompt.cli.output import show_error
+from langchain_softprompt.cli.serve_command import serve_command
 from langchain_softprompt.cli.sharing.cached import list_cached, remove
 from langchain_softprompt.cli.sharing.lock import lock
 from langchain_softprompt.cli.sharing.pull import pull
@@ -49,6 +50,7 @@ app.command("lock")(lock)
 app.command("push")(push)
 app.command("export")(export)
 app.command("convert")(convert)
+app.command("serve-command")(serve_command)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Files:
     rows.py         JSONL and CSV files, checked line by line
     hard_prompt.py  HardPrompt: a chat prompt template, its instructions and what is sent after them
     chats.py        Chat: messages whose last one is the answer, with tools
+    chat_checks.py  ChatChecks: one line of a file of chats, while it is checked
     splits.py       rows to keep apart: a held-out share, folds
     examples.py     a row and a template become token ids: text read, completion learned
 """

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from langchain_softprompt.chats import PlainMessage, ToolUse, format_words, shows_format, with_words
+from langchain_softprompt.data.chat_checks import FIELDS, ChatChecks, shown
 from langchain_softprompt.data.examples import Example, check_length, completed, ending_model
 from langchain_softprompt.data.rows import read_objects
 from langchain_softprompt.errors import InvalidSettingsError, TrainingDataError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.tool_calls import ToolCall, find_format
-
-_ROLES = ("system", "user", "assistant", "tool")
-_FORMATS = ("text", "json_object", "json_schema", "choice", "grammar")
-_FIELDS = ("messages", "tools", "response_format", "show_schema")
 
 
 @dataclass(frozen=True)
@@ -53,22 +49,23 @@ class Chat:
         Raises:
             TrainingDataError: It is no chat that ends with an answer; the error says what of it is wrong.
         """
-        found = _Checked(source, line)
+        found = ChatChecks(source, line)
         messages = row.get("messages")
         if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-            found.refuse(f"expected messages, a list of at least two, found {_shown(messages)}")
+            found.refuse(f"expected messages, a list of at least two, found {shown(messages)}")
         plain = tuple(found.message(message, number) for number, message in enumerate(messages, start=1))
+        found.answers_calls(plain)
         if plain[-1]["role"] != "assistant" or len(plain) < 2:
             found.refuse("the last message must be the assistant's answer, after at least one other message")
         tools = row.get("tools") or ()
         if not isinstance(tools, Sequence) or isinstance(tools, str):
-            found.refuse(f"tools: expected a list, found {_shown(tools)}")
+            found.refuse(f"tools: expected a list, found {shown(tools)}")
         response_format = row.get("response_format")
         if response_format is not None and not isinstance(response_format, Mapping):
-            found.refuse(f"response_format: expected an object, found {_shown(response_format)}")
+            found.refuse(f"response_format: expected an object, found {shown(response_format)}")
         show_schema = row.get("show_schema")
         if show_schema is not None and not isinstance(show_schema, bool):
-            found.refuse(f"show_schema: expected true or false, found {_shown(show_schema)}")
+            found.refuse(f"show_schema: expected true or false, found {shown(show_schema)}")
         found.known(row)
         chat = cls(plain, tuple(tools), response_format, show_schema, (source, line) if line is not None else None)
         try:
@@ -148,88 +145,10 @@ def _example(model: FrozenModel, chat: Chat) -> Example:
     return completed(model, chat.told[:-1], last, written, use=chat.use)
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """One line, while it is checked."""
-
-    source: str
-    line: int | None
-
-    def refuse(self, problem: str) -> NoReturn:
-        raise TrainingDataError(self.source, self.line, f"{problem}.")
-
-    def known(self, row: Mapping[str, Any]) -> None:
-        """Other fields are nobody's business, unless they look like a slip of the pen."""
-        for name in row:
-            near = difflib.get_close_matches(str(name), _FIELDS, n=1, cutoff=0.8)
-            if name not in _FIELDS and near:
-                self.refuse(f"has a field {name!r}; did you mean {near[0]!r}?")
-
-    def answer(self, chat: Chat, names: Collection[str]) -> None:
-        """The answer is one that could be given under these tools and this format."""
-        last, response_format = chat.messages[-1], chat.response_format or {}
-        for call in last.get("tool_calls", ()):
-            if call["function"]["name"] not in names:
-                offered = ", ".join(sorted(names)) or "none"
-                self.refuse(f"the answer calls {call['function']['name']!r}, and the tools offered are: {offered}")
-        kind = response_format.get("type", "text")
-        if kind not in _FORMATS:
-            self.refuse(f"response_format: expected a type, one of {', '.join(_FORMATS)}, found {_shown(kind)}")
-        if last.get("tool_calls"):
-            return
-        if kind == "choice" and last["content"] not in response_format["choices"]:
-            self.refuse(f"the answer {_shown(last['content'])} is none of the choices of its response_format")
-        if kind in ("json_object", "json_schema"):
-            try:
-                value = json.loads(last["content"])
-            except ValueError as error:
-                self.refuse(f"the answer is not the JSON that its response_format asks for: {error}")
-            if kind == "json_object" and not isinstance(value, dict):
-                self.refuse(f"the answer is not the JSON object that its response_format asks for, but {_shown(value)}")
-
-    def message(self, message: Any, number: int) -> PlainMessage:
-        where = f"message {number}"
-        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
-            self.refuse(f"{where}: expected an object with a role, one of {', '.join(_ROLES)}, found {_shown(message)}")
-        calls = message.get("tool_calls") or ()
-        content = message.get("content")
-        content = "" if content is None and calls else content
-        if not isinstance(content, str) or not (content.strip() or calls):
-            self.refuse(f"{where}: content: expected text that is not empty, found {_shown(content)}")
-        try:
-            content.encode()
-        except UnicodeEncodeError as error:
-            self.refuse(f"{where}: content: half a character ({content[error.start]!r})")
-        plain: PlainMessage = {"role": message["role"], "content": content}
-        for name in ("name", "tool_call_id"):
-            if message.get(name) is not None:
-                plain[name] = str(message[name])
-        if calls:
-            if message["role"] != "assistant" or not isinstance(calls, Sequence):
-                self.refuse(f"{where}: tool_calls: only the assistant's messages have them, as a list")
-            plain["tool_calls"] = [self.call(call, f"{where}, call {at}") for at, call in enumerate(calls, start=1)]
-        return plain
-
-    def call(self, call: Any, where: str) -> dict[str, Any]:
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            self.refuse(f"{where}: expected {{'function': {{'name': ..., 'arguments': ...}}}}, found {_shown(call)}")
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments)
-            except ValueError as error:
-                self.refuse(f"{where}: arguments: not valid JSON: {error}")
-        if not isinstance(arguments, Mapping):
-            self.refuse(f"{where}: arguments: expected an object, or one written as JSON, found {_shown(arguments)}")
-        identifier = call.get("id") or where.replace(" ", "")
-        return {"type": "function", "id": str(identifier), "function": {"name": function["name"], "arguments": arguments}}
-
-
 def _loaded(row: Mapping[str, Any]) -> dict[str, Any]:
     """A table's columns hold nested objects with a null for every key that another row has, or as JSON text."""
     read = dict(row)
-    for name in _FIELDS:
+    for name in FIELDS:
         value = read.get(name)
         if isinstance(value, str) and value[:1] in "[{":
             try:
@@ -237,11 +156,6 @@ def _loaded(row: Mapping[str, Any]) -> dict[str, Any]:
             except ValueError:
                 continue
     return read
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 __all__ = ["Chat", "chat_examples", "read_chats"]

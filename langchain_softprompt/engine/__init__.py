@@ -2,6 +2,7 @@
 
 Files:
     engine.py       Engine: checks a request, then submit / stream / cancel / close
+    checking.py     what is refused before a request is queued
     request.py      Request: what the worker knows of one request
     handle.py       Handle: what callers of all kinds of requests hold on to
     generation.py   Generation: the caller's handle on a request for an answer; its result

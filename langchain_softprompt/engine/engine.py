@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from functools import partial
 from typing import Self
 
 from langchain_softprompt.decode import TokenTree
+from langchain_softprompt.engine.checking import check_length, check_types, checked_continuations, checked_ids
 from langchain_softprompt.engine.generation import Generation, TokenStream
 from langchain_softprompt.engine.memory import RowBudget
 from langchain_softprompt.engine.request import Request
 from langchain_softprompt.engine.scoring import Scoring
 from langchain_softprompt.engine.worker import Worker
-from langchain_softprompt.errors import ContextLengthError, RequestError
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.sampling import Constraint
 from langchain_softprompt.settings import EngineLimits, GenerationSettings
@@ -103,10 +102,10 @@ class Engine:
             EngineClosedError: The engine was closed, or belongs to a parent process.
         """
         settings = settings or GenerationSettings()
-        _check_types(soft_prompt, settings)
-        ids = self._checked_ids(token_ids)
+        check_types(soft_prompt, settings)
+        ids = checked_ids(self._model, token_ids)
         virtual_tokens = soft_prompt.num_virtual_tokens if soft_prompt is not None else 0
-        self._check_length(virtual_tokens, len(ids), settings.max_new_tokens)
+        check_length(self._model, virtual_tokens, len(ids), settings.max_new_tokens)
         self._budget.check_alone(virtual_tokens + len(ids) + settings.max_new_tokens)
         generation = Generation(prompt_tokens=len(ids), virtual_tokens=virtual_tokens)
         stop_ids = frozenset(self._model.eos_token_ids) | frozenset(settings.stop_token_ids)
@@ -146,10 +145,10 @@ class Engine:
             EngineClosedError: The engine was closed, or belongs to a parent process.
         """
         settings = GenerationSettings()
-        _check_types(soft_prompt, settings)
-        ids, tree = self._checked_ids(token_ids), self._checked_tree(continuations)
+        check_types(soft_prompt, settings)
+        ids, tree = checked_ids(self._model, token_ids), TokenTree(checked_continuations(self._model, continuations))
         scoring = Scoring(prompt_tokens=len(ids), virtual_tokens=soft_prompt.num_virtual_tokens if soft_prompt is not None else 0)
-        self._check_length(scoring.virtual_tokens, len(ids), tree.longest, "tokens of the longest continuation")
+        check_length(self._model, scoring.virtual_tokens, len(ids), tree.longest, "tokens of the longest continuation")
         slotted = self._model.reuses_prefix
         spare = min(len(tree.inner), tree.longest + self._limits.prefill_chunk) if slotted else tree.longest
         rows = 1 if slotted else 2  # A native cache can't be taken back, so branches are read on a copy of the prompt's.
@@ -195,57 +194,6 @@ class Engine:
 
     def _withdraw(self, request: Request) -> None:
         self._worker.withdraw(request)
-
-    def _checked_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
-        try:
-            ids = tuple(operator.index(token) for token in token_ids)
-        except TypeError as error:
-            msg = f"Token ids must be integers: {error}. Pass a flat list of ids, as a tokenizer's encode() returns it."
-            raise RequestError(msg) from error
-        if not ids:
-            msg = "The request has no tokens. Give at least one, for instance the model's beginning-of-sequence token."
-            raise RequestError(msg)
-        size = self._model.vocab_size
-        if min(ids) < 0 or max(ids) >= size:
-            unknown = next(token for token in ids if not 0 <= token < size)
-            msg = f"{self._model.name} does not know token id {unknown}: its ids go from 0 to {size - 1}. Use this model's own tokenizer."
-            raise RequestError(msg)
-        return ids
-
-    def _checked_tree(self, continuations: Iterable[Sequence[int]]) -> TokenTree:
-        given = list(continuations)
-        if not given:
-            msg = "There are no continuations to score. Give at least one, as token ids."
-            raise RequestError(msg)
-        for number, continuation in enumerate(given):
-            try:
-                given[number] = self._checked_ids(continuation)
-            except (RequestError, TypeError) as error:
-                msg = f"Continuation {number}: {error}"
-                raise RequestError(msg) from error
-        return TokenTree(given)
-
-    def _check_length(self, virtual_tokens: int, prompt_tokens: int, new_tokens: int, what: str = "new tokens") -> None:
-        window = self._model.max_positions
-        needed = virtual_tokens + prompt_tokens + new_tokens
-        if window is None or needed <= window:
-            return
-        room = window - virtual_tokens - prompt_tokens
-        advice = f"Lower max_new_tokens to {room}" if room > 0 and what == "new tokens" else "Shorten the text"
-        msg = (
-            f"{virtual_tokens} virtual tokens + {prompt_tokens} prompt tokens + {new_tokens} {what} = {needed}, "
-            f"but the context of {self._model.name} holds {window}. {advice}."
-        )
-        raise ContextLengthError(msg)
-
-
-def _check_types(soft_prompt: object, settings: object) -> None:
-    if soft_prompt is not None and not isinstance(soft_prompt, SoftPrompt):
-        msg = f"soft_prompt: expected a SoftPrompt or None, found {type(soft_prompt).__name__}. Load it first: SoftPrompt.load(folder)."
-        raise RequestError(msg)
-    if not isinstance(settings, GenerationSettings):
-        msg = f"settings: expected GenerationSettings, found {type(settings).__name__}."
-        raise RequestError(msg)
 
 
 __all__ = ["Engine", "EngineLoad"]

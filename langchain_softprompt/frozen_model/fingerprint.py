@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _SAMPLES = 64
+
+
+class Sample(NamedTuple):
+    """Some numbers of one parameter, those at `sampled_places`."""
+
+    name: str
+    shape: tuple[int, ...]
+    numbers: Tensor
 
 
 def fingerprint(model: PreTrainedModel) -> str:
@@ -23,12 +33,29 @@ def fingerprint(model: PreTrainedModel) -> str:
     Returns:
         64 hexadecimal characters (SHA-256).
     """
-    digest = hashlib.sha256(str(model.config.model_type).encode())
     with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
-            flat = parameter.detach().reshape(-1)
-            at = torch.linspace(0, max(flat.numel() - 1, 0), min(_SAMPLES, flat.numel()), dtype=torch.float64).long()
-            sample = flat[at.to(flat.device)].to(device="cpu", dtype=torch.bfloat16)
-            digest.update(f"{name}{tuple(parameter.shape)}".encode())
-            digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest_of(
+            model.config.model_type,
+            (
+                Sample(name, tuple(parameter.shape), _taken(parameter.detach().reshape(-1)))
+                for name, parameter in sorted(model.named_parameters())
+            ),
+        )
+
+
+def sampled_places(size: int) -> Tensor:
+    """Which of so many numbers are looked at."""
+    return torch.linspace(0, max(size - 1, 0), min(_SAMPLES, size), dtype=torch.float64).long()
+
+
+def digest_of(model_type: str, samples: Iterable[Sample]) -> str:
+    """The fingerprint of parameters that come in the order of their names."""
+    digest = hashlib.sha256(model_type.encode())
+    for name, shape, numbers in samples:
+        digest.update(f"{name}{shape}".encode())
+        digest.update(numbers.to(device="cpu", dtype=torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _taken(flat: Tensor) -> Tensor:
+    return flat[sampled_places(flat.numel()).to(flat.device)]

@@ -14,6 +14,7 @@ from transformers import Cache, DynamicCache
 
 from langchain_softprompt.errors import FrozenModelError
 from langchain_softprompt.frozen_model.choosing import choose_passes, reads_branches
+from langchain_softprompt.frozen_model.end_tokens import end_token_ids
 from langchain_softprompt.frozen_model.fingerprint import fingerprint
 from langchain_softprompt.frozen_model.loading import choose_device, choose_dtype, read_model, refuse_encoder_decoder
 from langchain_softprompt.frozen_model.one_row import read_row
@@ -82,7 +83,7 @@ class FrozenModel:
         self.vocab_size, self.hidden_size = cast("Tensor", model.get_input_embeddings().weight).shape
         self.num_layers: int = getattr(config, "num_hidden_layers", 0)  # A few have several stacks, and no number for them all.
         self.max_positions = usable_positions(config, source.name)
-        self.eos_token_ids = _eos_token_ids(model, tokenizer)
+        self.eos_token_ids = end_token_ids(model.generation_config, config, tokenizer)
 
     @classmethod
     def load(
@@ -199,16 +200,6 @@ class FrozenModel:
     def __repr__(self) -> str:
         kind = self.quantization or str(self.dtype).removeprefix("torch.")
         return f"FrozenModel({self.name!r}, {kind}, {self.device})"
-
-
-def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int, ...]:
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    if configured is None:
-        configured = getattr(model.config.get_text_config(), "eos_token_id", None)
-    ids = [configured] if isinstance(configured, int) else list(configured or [])
-    if tokenizer is not None and tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    return tuple(dict.fromkeys(int(token) for token in ids))
 
 
 __all__ = ["FrozenModel"]

@@ -35,13 +35,14 @@ class ModelSource:
     revision: str | None = None
 
 
-def find_model(source: str | Path, *, revision: str | None = None, gguf_file: str | None = None) -> ModelSource:
+def find_model(source: str | Path, *, revision: str | None = None, gguf_file: str | None = None, weights: bool = True) -> ModelSource:
     """Find a model's files, fetching or converting them where that is needed.
 
     Args:
         source: ``"embedded"``, a transformers folder, a ``.gguf`` file, or a Hub id (``org/name``).
         revision: Branch, tag or commit of a Hub id; it is pinned to a commit before anything is read.
         gguf_file: Name of the GGUF file inside the folder or repository.
+        weights: Whether the weights of a Hub id are fetched; a GGUF file always is, as it holds the rest too.
 
     Raises:
         ModelUnavailableError: Nothing of that name is here or to be had.
@@ -59,7 +60,7 @@ def find_model(source: str | Path, *, revision: str | None = None, gguf_file: st
     if isinstance(source, Path) or not hub.is_repo_id(source):
         msg = f"No model at {str(source)!r}. Give a transformers folder, a .gguf file, a Hub id such as 'org/name', or 'embedded'."
         raise ModelUnavailableError(msg)
-    folder, commit = hub.fetch_model(source, revision=revision, gguf_file=gguf_file)
+    folder, commit = hub.fetch_model(source, revision=revision, gguf_file=gguf_file, weights=weights)
     return ModelSource(converted_folder(folder / gguf_file) if gguf_file else folder, source, commit)
 
 

@@ -10,7 +10,8 @@ Files:
 
 from __future__ import annotations
 
+from langchain_softprompt.grammars.answer_check import why_invalid
 from langchain_softprompt.grammars.library import available
 from langchain_softprompt.grammars.source import GrammarSource, formed_schema
 
-__all__ = ["GrammarSource", "available", "formed_schema"]
+__all__ = ["GrammarSource", "available", "formed_schema", "why_invalid"]

@@ -30,6 +30,7 @@ _JSON_OPTIONS = {
     "lenient": False,
 }
 _MOST_CHARACTERS = 1_000_000
+_IS_MARKED = re.compile(r"(?m)^\s*%llguidance\b")
 
 
 def parser_limits() -> Any:
@@ -54,12 +55,14 @@ class GrammarSource:
         grammar: The same in llguidance's own form.
         schema: The JSON schema as text, for checking answers; ``None`` for the other kinds.
         formed: The same as the grammar wants it, to be put into a larger one; see `formed_schema`.
+        pattern: The regular expression, for that kind.
     """
 
     kind: Literal["json_schema", "regex", "lark", "choices"]
     grammar: str
     schema: str | None = None
     formed: str | None = None
+    pattern: str | None = None
 
     @classmethod
     def from_json_schema(cls, schema: dict[str, Any], *, closed: bool = True) -> Self:
@@ -101,7 +104,7 @@ class GrammarSource:
             InvalidGrammarError: The pattern can't be read, or can't be held to.
             MissingExtraError: llguidance is not installed.
         """
-        return cls._checked("regex", library("llguidance").LLMatcher.grammar_from_regex(pattern), "regular expression")
+        return cls._checked("regex", library("llguidance").LLMatcher.grammar_from_regex(pattern), "regular expression", pattern)
 
     @classmethod
     def from_lark(cls, grammar: str) -> Self:
@@ -128,17 +131,33 @@ class GrammarSource:
         lark = "start: " + " | ".join(json.dumps(text) for text in texts)
         return cls._checked("choices", library("llguidance").LLMatcher.grammar_from_lark(lark), "list of choices")
 
+    def as_lark(self) -> str:
+        """The same in llguidance's form of Lark, which names no tokenizer and so can be sent to whoever has llguidance."""
+        if self.formed is not None:
+            grammar = f"start: %json {json.dumps({**json.loads(self.formed), 'x-guidance': _JSON_OPTIONS})}"
+        else:
+            grammar = self.grammar if self.pattern is None else f"start: {_lark_regex(self.pattern)}"
+        # A program that takes several forms of grammars knows Lark's by this line.
+        return grammar if _IS_MARKED.search(grammar) else f"%llguidance {{}}\n{grammar}"
+
     def why_invalid(self, text: str) -> str | None:
         """Why a finished answer is not what it was held to; ``None`` where it is, or where there is no second way to tell."""
         return why_invalid(text, self.schema) if self.schema is not None else None
 
     @classmethod
-    def _checked(cls, kind: Literal["regex", "lark", "choices"], grammar: str, word: str) -> Self:
+    def _checked(cls, kind: Literal["regex", "lark", "choices"], grammar: str, word: str, pattern: str | None = None) -> Self:
         problem = _problem(grammar)
         if problem:
             msg = f"The {word} can't be held to: {problem}."
             raise InvalidGrammarError(msg)
-        return cls(kind, grammar)
+        return cls(kind, grammar, pattern=pattern)
+
+
+def _lark_regex(pattern: str) -> str:
+    """A pattern between slashes, as llguidance itself writes it."""
+    grammar = json.loads(library("llguidance").LLMatcher.grammar_from_regex(pattern))
+    lark: str = grammar["grammars"][0]["lark_grammar"]
+    return lark.removeprefix("start: ")
 
 
 def formed_schema(schema: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:

@@ -86,7 +86,9 @@ def commit_at_hand(ref: SoftPromptRef, *, from_memory: bool = False) -> str | No
     return PINS.known(ref.repo_id, ref.revision)
 
 
-def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False) -> tuple[Path, str]:
+def fetch_model(
+    repo_id: str, *, revision: str | None = None, gguf_file: str | None = None, config_only: bool = False, weights: bool = True
+) -> tuple[Path, str]:
     """Fetch a model's safetensors (or one GGUF file), configuration and tokenizer.
 
     Args:
@@ -94,6 +96,7 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
         revision: Branch, tag or commit.
         gguf_file: Fetch this file in place of safetensors.
         config_only: Fetch nothing but ``config.json``.
+        weights: Whether safetensors are fetched too.
 
     Returns:
         The folder in the Hub cache, and the commit it is pinned to.
@@ -104,6 +107,8 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
     from huggingface_hub import errors
 
     wanted = ["config.json"] if config_only else [gguf_file, "*.json", "*.jinja"] if gguf_file else list(_MODEL_FILES)
+    if not weights:
+        wanted = [pattern for pattern in wanted if pattern != "*.safetensors"]
     commit = PINS.commit(repo_id, revision, FETCHING_MODEL)
     api = client()
     with in_plain_words(repo_id, revision, FETCHING_MODEL):
@@ -112,7 +117,7 @@ def fetch_model(repo_id: str, *, revision: str | None = None, gguf_file: str | N
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             # Clients before 2.0 ask the Hub for a commit's list of files although the files are here.
             folder = api.snapshot_download(repo_id, revision=commit, allow_patterns=wanted, local_files_only=True)
-    PINS.keep(repo_id, revision, commit, whole=not config_only)
+    PINS.keep(repo_id, revision, commit, whole=weights and not config_only)
     return Path(folder), commit
 
 

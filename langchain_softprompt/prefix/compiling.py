@@ -76,7 +76,7 @@ def soft_segment(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_mod
         ModelMismatchError: It was made for another model, or its shapes or its length don't fit this one.
         NonFiniteSoftPromptError: Its numbers overflow in the model's dtype.
     """
-    _check_fingerprint(model, soft_prompt, allow_other_model=allow_other_model)
+    check_fingerprint(soft_prompt, model.name, model.fingerprint, allow_other_model=allow_other_model)
     _check_length(model, soft_prompt.num_virtual_tokens)
     rows, key_values = soft_prompt.embedding_rows(), soft_prompt.key_values()
     if rows is not None:
@@ -219,17 +219,28 @@ def _shape_mismatch(model: FrozenModel, what: str, made_for: str, here: str) -> 
     return ModelMismatchError(msg, expected=f"{what} {made_for}", found=f"{what} {here}")
 
 
-def _check_fingerprint(model: FrozenModel, soft_prompt: SoftPrompt, *, allow_other_model: bool) -> None:
+def check_fingerprint(soft_prompt: SoftPrompt, name: str, fingerprint: str, *, allow_other_model: bool) -> None:
+    """Refuse a soft prompt whose manifest names another model.
+
+    Args:
+        soft_prompt: The soft prompt; one without a manifest passes.
+        name: What the model at hand is called.
+        fingerprint: What identifies it.
+        allow_other_model: Warn in place of refusing.
+
+    Raises:
+        ModelMismatchError: It was made for another model.
+    """
     if soft_prompt.manifest is None:
         return
     made_for = soft_prompt.manifest.base_model
-    if made_for.fingerprint == model.fingerprint:
+    if made_for.fingerprint == fingerprint:
         return
     msg = (
         f"The soft prompt {printable(soft_prompt.source)} was made for {printable(made_for.id)} (fingerprint {made_for.fingerprint}), "
-        f"and this model is {model.name} (fingerprint {model.fingerprint})."
+        f"and this model is {name} (fingerprint {fingerprint})."
     )
     if not allow_other_model:
         msg += " Load the model it was made for, or pass allow_other_model=True (--allow-other-model) to try it all the same."
-        raise ModelMismatchError(msg, expected=made_for.fingerprint, found=model.fingerprint)
+        raise ModelMismatchError(msg, expected=made_for.fingerprint, found=fingerprint)
     logger.warning("%s Its answers on this model are untested.", msg)

@@ -17,7 +17,8 @@ from langchain_softprompt.frozen_model import FrozenModel, render_chat
 from langchain_softprompt.hub.local import MANIFEST_FILE
 from langchain_softprompt.prefix.compiling import compile_prefix, non_finite_answers
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
-from langchain_softprompt.prefix.probes import divergence, log_probs_of, read_texts
+from langchain_softprompt.prefix.probe_report import divergence
+from langchain_softprompt.prefix.probes import log_probs_of, read_texts
 from langchain_softprompt.soft_prompt import BaseModelRecord, Manifest, ProbeRecord, ProbesRecord, SoftPrompt
 from langchain_softprompt.soft_prompt.manifest import MOST_PROBE_TOKENS, MOST_PROBES, invalid_field
 

@@ -14,7 +14,8 @@ import transformers
 
 from langchain_softprompt.frozen_model import FrozenModel
 from langchain_softprompt.prefix.kv_prefix import KVPrefix
-from langchain_softprompt.prefix.probes import ProbeReport, run_probes
+from langchain_softprompt.prefix.probe_report import ProbeReport
+from langchain_softprompt.prefix.probes import run_probes
 from langchain_softprompt.printable import printable
 from langchain_softprompt.soft_prompt import ProbesRecord, SoftPrompt
 

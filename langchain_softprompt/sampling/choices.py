@@ -35,18 +35,23 @@ class Choices:
 
     Raises:
         InvalidSettingsError: There are none, or one is empty.
+
+    Attributes:
+        answers: The answers' tokens, each answer once, in the given order.
+        longest: Most tokens of an answer, without the token that ends it.
     """
 
     def __init__(self, answers: Iterable[Iterable[int]]) -> None:
         self._root = _Node()
+        given: dict[tuple[int, ...], None] = {}  # a set that keeps its order
         self._tokens: set[int] = set()
         self.longest = 0
-        """Most tokens of an answer, without the token that ends it."""
         for answer in answers:
             tokens = tuple(answer)
             if not tokens:
                 msg = "choices: an answer has no tokens. Leave empty answers out."
                 raise InvalidSettingsError(msg)
+            given[tokens] = None
             self._tokens.update(tokens)
             self.longest = max(self.longest, len(tokens))
             node = self._root
@@ -56,6 +61,7 @@ class Choices:
         if not self.longest:
             msg = "choices: expected at least one answer, found none."
             raise InvalidSettingsError(msg)
+        self.answers = tuple(given)
 
     def start(self, stop_ids: frozenset[int]) -> ChoicesState:
         """Begin an answer; see `Constraint.start`.

@@ -35,9 +35,13 @@ class Grammar:
         InvalidGrammarError: It takes more than llguidance's limits allow, no text of these tokens fits it, or the tokenizer is
             not of the fast kind, or of one that llguidance can't read.
         MissingExtraError: llguidance is not installed.
+
+    Attributes:
+        source: What answers are held to.
     """
 
     def __init__(self, source: GrammarSource, tokenizer: Any) -> None:
+        self.source = source
         self._tokenizer = _prepared(tokenizer)
         self._beginning = self._tokenizer.beginning(source)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_softprompt.chat_models import ChatSoftPrompt
 from langchain_softprompt.errors import ChatTemplateError
@@ -50,3 +50,40 @@ def test_a_template_that_can_not_be_read_is_a_typed_error() -> None:
     """Not Jinja's own."""
     with pytest.raises(ChatTemplateError):
         ChatSoftPrompt(model="fake", engine=engine_of(None), chat_template="{% if").invoke("Hi")
+
+
+# As Mistral's templates have done since v0.3: the system message goes before the last message, if that is the user's.
+BEFORE_THE_LAST = (
+    "{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for message in messages if message.role != 'system' %}"
+    "{% if loop.last and message.role == 'user' %}{{ system }} {% endif %}<{{ message.role }}>{{ message.content }}"
+    "{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        [HumanMessage("Hi"), AIMessage("Hello. It is")],
+        [
+            HumanMessage("Hi"),
+            AIMessage("", tool_calls=[{"name": "clock", "args": {}, "id": "123456789"}]),
+            ToolMessage("noon", tool_call_id="123456789"),
+        ],
+        [],
+    ],
+)
+def test_a_system_message_that_the_template_passes_over_is_put_to_the_users(rest: list[BaseMessage]) -> None:
+    """In silence it would be an answer to another prompt."""
+    engine = engine_of(BEFORE_THE_LAST)
+    ChatSoftPrompt(model="fake", engine=engine).invoke([SystemMessage("Be brief."), *rest])
+    assert "Be brief." in engine.requests[0].prompt
+
+
+def test_a_system_message_that_the_template_takes_stays_where_it_puts_it() -> None:
+    """Though it may trim it, or write it in another way."""
+    chat = [SystemMessage(" Be brief. "), HumanMessage("Hi")]
+    for template in (BEFORE_THE_LAST, SHOUT):
+        engine = engine_of(template)
+        ChatSoftPrompt(model="fake", engine=engine).invoke(chat)
+        assert engine.requests[0].prompt in (" Be brief.  <user>Hi", " BE BRIEF. !HI!")

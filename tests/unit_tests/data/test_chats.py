@@ -123,6 +123,10 @@ def test_a_file_is_read_line_by_line_and_cells_of_a_table_may_hold_json(tmp_path
     assert read_chats(table) == [Chat.of(CHATS[1])]
 
 
+WRONG = {"function": {"name": "tide", "arguments": {"port": 7}}}
+LEVEL = {"type": "json_schema", "json_schema": {"name": "level", "schema": {"type": "object", "properties": {"level": {"type": "number"}}}}}
+
+
 @pytest.mark.parametrize(
     ("chat", "problem"),
     [
@@ -153,6 +157,27 @@ def test_a_file_is_read_line_by_line_and_cells_of_a_table_may_hold_json(tmp_path
         ({**CHATS[0], "response_format": {"type": "choice", "choices": ["low"]}}, "none of the choices"),
         ({**CHATS[1], "tools": []}, "the answer calls 'tide', and the tools offered are: none"),
         ({**CHATS[0], "tool": [TOOL]}, "has a field 'tool'; did you mean 'tools'?"),
+        (
+            {
+                **CHATS[1],
+                "messages": [*ASKED, {"role": "assistant", "tool_calls": [{"function": {"name": "tide", "arguments": {"port": 7}}}]}],
+            },
+            "the call of 'tide' does not fit its schema: at $.port",
+        ),
+        (
+            {"messages": [*ASKED, {"role": "assistant", "content": '{"level": "x"}'}], "response_format": LEVEL},
+            "the answer does not fit its schema: at $.level",
+        ),
+        (
+            {
+                "messages": [
+                    *ASKED,
+                    {"role": "tool", "content": "3 m", "tool_call_id": "elsewhere"},
+                    {"role": "assistant", "content": "3 m"},
+                ]
+            },
+            "message 2: tool_call_id: no call before it has the id 'elsewhere'",
+        ),
         ({"messages": [*ASKED, {"role": "assistant", "content": "half \ud83d"}]}, "half a character"),
     ],
 )
@@ -183,9 +208,9 @@ def test_a_chat_of_a_file_that_is_too_long_is_named_by_its_line_even_where_other
 def test_numbers_in_arguments_stay_numbers(tmp_path: Path) -> None:
     """Labels of rows are read as text; what a tool is given is not."""
     file = tmp_path / "chats.jsonl"
-    call = {"function": {"name": "tide", "arguments": {"hours": 3, "height": 1.5}}}
+    call = {"function": {"name": "tide", "arguments": {"port": "Brest", "hours": 3, "height": 1.5}}}
     row = {"messages": [*ASKED, {"role": "assistant", "tool_calls": [call]}], "tools": [TOOL]}
     file.write_text(json.dumps(row), encoding="utf-8")
 
     (chat,) = read_chats(file)
-    assert chat.messages[-1]["tool_calls"][0]["function"]["arguments"] == {"hours": 3, "height": 1.5}
+    assert chat.messages[-1]["tool_calls"][0]["function"]["arguments"] == call["function"]["arguments"]

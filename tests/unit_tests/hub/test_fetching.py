@@ -141,8 +141,11 @@ def test_a_model_is_fetched_at_its_commit_and_its_configuration_alone_where_that
     commit = default_hub.add("acme/model", {"config.json": b"{}", "model.safetensors": b"w", "model.bin": b"x", "code.py": b"x"})
     folder, found = fetch_model("acme/model", config_only=True)
     assert (found, names_in(folder)) == (commit, {"config.json"})
-    folder, found = fetch_model("acme/model")
-    assert (found, names_in(folder)) == (commit, {"config.json", "model.safetensors"})
+    commit = default_hub.add("acme/model", {"tokenizer.json": b"{}"})
+    folder, found = fetch_model("acme/model", revision=commit, weights=False)
+    assert (found, names_in(folder)) == (commit, {"config.json", "tokenizer.json"})
+    folder, found = fetch_model("acme/model", revision=commit)
+    assert (found, names_in(folder)) == (commit, {"config.json", "model.safetensors", "tokenizer.json"})
 
 
 # Whatever goes wrong has its own error, with the next step, and a second try works.

@@ -35,7 +35,7 @@ from langchain_softprompt.prefix import (
     run_probes,
     with_probes,
 )
-from langchain_softprompt.prefix.probes import ALLOWED, divergence
+from langchain_softprompt.prefix.probe_report import ALLOWED, divergence
 from langchain_softprompt.soft_prompt import Manifest, ProbeRecord, ProbesRecord, SoftPrompt
 from langchain_softprompt.testing import save_tiny_model, tiny_model, tiny_soft_prompt
 from tests.unit_tests.soft_prompt.peft_folders import HYBRID, MODELS, frozen, peft_logits, save_with_peft, text

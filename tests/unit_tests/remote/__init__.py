@@ -1,0 +1,1 @@
+"""Tests of the engine that is elsewhere, against a vLLM of our own."""
