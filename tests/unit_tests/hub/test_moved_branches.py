@@ -146,14 +146,15 @@ def test_a_process_that_began_before_the_branch_moved_never_turns_it_back(
     assert offline(monkeypatch) == second
 
 
-def test_a_look_at_a_moved_model_s_configuration_leaves_the_whole_model_usable_offline(
-    default_hub: LoopbackHub, first: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", [{"config_only": True}, {"weights": False}])
+def test_a_look_at_a_part_of_a_moved_model_leaves_the_whole_one_usable_offline(
+    default_hub: LoopbackHub, first: str, monkeypatch: pytest.MonkeyPatch, part: dict[str, bool]
 ) -> None:
     old = default_hub.add("acme/model", {"config.json": b"{}", "model.safetensors": b"w"})
     assert fetch_model("acme/model")[1] == old
     PINS.forget()
     new = default_hub.add("acme/model", {"config.json": b'{"a": 1}'})
-    assert fetch_model("acme/model", config_only=True)[1] == new
+    assert fetch_model("acme/model", **part)[1] == new
     PINS.forget()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     folder, found = fetch_model("acme/model")
