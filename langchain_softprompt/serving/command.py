@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_softprompt.serving.plan import ServerPlan
-from langchain_softprompt.vllm_plugin.names import CONNECTOR, CONNECTOR_MODULE, PLUGIN, SOURCES
+from langchain_softprompt.vllm_plugin.names import CONNECTOR, CONNECTOR_MODULE, PLUGIN, SALT_FILE, SOURCES
 
 CHAT_TEMPLATE = "chat_template.jinja"
 SOFT_PROMPTS = "soft_prompts"  # the folder inside the plan's
+SALT = "cache_salt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +59,30 @@ def server_command(plan: ServerPlan, *, folder: str | None = None) -> ServerComm
     if plan.sends_rows:
         flags += ["--enable-prompt-embeds", "--chat-template", str(place / CHAT_TEMPLATE)]
     if plan.writes_key_values:
-        flags += ["--kv-transfer-config", connector_config(str(place / SOFT_PROMPTS))]
+        flags += ["--kv-transfer-config", connector_config(str(place / SOFT_PROMPTS), str(place / SALT))]
     environment = {"VLLM_PLUGINS": PLUGIN}
     if plan.cpu_cache_gib is not None:
         # Else vLLM asks for nearly all of the machine's memory; its smallest blocks on a CPU waste least of short soft prompts.
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(plan.cpu_cache_gib)
         flags += ["--gpu-memory-utilization", "0.3", "--block-size", "32"]
+        # vLLM 0.32 on a CPU comes down when it reads a prompt in parts whose answer is sampled with a seed.
+        flags.append("--no-enable-chunked-prefill")
     # The routes that tell clients which model and which soft prompts are here are wanted in any case.
     return ServerCommand(environment, ("python", "-m", "vllm.entrypoints.openai.api_server", *flags))
 
 
-def connector_config(soft_prompts: str) -> str:
+def connector_config(soft_prompts: str, salt: str) -> str:
     """The connector's configuration, as JSON.
 
     Args:
         soft_prompts: The folder of soft prompts.
+        salt: The file with the secret that cache salts are made of.
     """
     config = {
         "kv_connector": CONNECTOR,
         "kv_role": "kv_both",
         "kv_connector_module_path": CONNECTOR_MODULE,
-        "kv_connector_extra_config": {SOURCES: [soft_prompts]},
+        "kv_connector_extra_config": {SOURCES: [soft_prompts], SALT_FILE: salt},
     }
     return json.dumps(config)
 
@@ -88,4 +92,4 @@ def _model_flags(plan: ServerPlan) -> list[str]:
     return flags + (["--revision", plan.revision] if plan.revision is not None else [])
 
 
-__all__ = ["CHAT_TEMPLATE", "SOFT_PROMPTS", "ServerCommand", "connector_config", "server_command"]
+__all__ = ["CHAT_TEMPLATE", "SALT", "SOFT_PROMPTS", "ServerCommand", "connector_config", "server_command"]

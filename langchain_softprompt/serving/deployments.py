@@ -14,11 +14,13 @@ from langchain_softprompt.serving.command import ServerCommand, server_command
 from langchain_softprompt.serving.plan import ServerPlan
 from langchain_softprompt.vllm_plugin.names import PLUGIN
 
+_OF_NODES = ("nodes", "data-parallel", "ray")
 _IMAGE = "vllm/vllm-openai:v0.32.0"
 _MOUNT = "/srv/soft-prompts"
 _MODEL_MOUNT = "/srv/model"
 _LOOPBACK, _ANYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - printed for a server that other machines ask
-_INSTALL = f"pip install --no-cache-dir 'langchain-softprompt=={__version__}'"
+# What the image has stays as it is: vLLM is built for its versions of torch and transformers.
+_INSTALL = f"pip freeze > /tmp/held.txt && pip install --no-cache-dir -c /tmp/held.txt 'langchain-softprompt=={__version__}'"
 
 
 def deployment(plan: ServerPlan, target: str) -> str:
@@ -34,6 +36,9 @@ def deployment(plan: ServerPlan, target: str) -> str:
     if target not in TARGETS:
         msg = f"target: expected one of {', '.join(TARGETS)}, found {target!r}."
         raise InvalidSettingsError(msg)
+    if plan.nodes > 1 and target not in _OF_NODES:
+        msg = f"nodes: --for {target} starts one server; several machines are --for {', '.join(_OF_NODES)}."
+        raise InvalidSettingsError(msg)
     return TARGETS[target](plan)
 
 
@@ -47,7 +52,7 @@ def _nodes(plan: ServerPlan) -> str:
         [
             "# The same line on every node. Nothing ties the nodes together: the client knows all their addresses, and sends the",
             "# requests of one soft prompt to one node, whose cache stays warm.",
-            server_command(_reachable(plan)).shell(),
+            server_command(replace(_reachable(plan), copies=plan.copies // plan.nodes, nodes=1)).shell(),
             "# In the chain:",
             f'#   ChatSoftPrompt(model=..., engine=VLLMEngine("http://node-1:{plan.port}", "http://node-2:{plan.port}"))',
         ]
@@ -145,7 +150,11 @@ def _data_parallel(plan: ServerPlan) -> str:
     here = max(1, plan.copies // plan.nodes)
     shared = ["--data-parallel-size-local", str(here), "--data-parallel-address", "NODE_1", "--data-parallel-rpc-port", "13345"]
     whole = _served(plan)
-    lines = ["# On the first node, whose address is put in the place of NODE_1:", _shell_of(whole, *shared)]
+    lines = [
+        "# The folder has to be at the same place on all nodes.",
+        "# On the first, whose address is put in the place of NODE_1:",
+        _shell_of(whole, *shared),
+    ]
     for node in range(1, plan.nodes):
         lines += [f"# On node {node + 1}:", _shell_of(whole, "--headless", "--data-parallel-start-rank", str(node * here), *shared)]
     return "\n".join(lines)

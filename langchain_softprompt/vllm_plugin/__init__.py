@@ -6,6 +6,7 @@ Nothing here is imported unless a vLLM server imports it; vLLM itself is no depe
 Files:
     names.py       what server, client and command line have to call alike
     served.py      ServedSoftPrompts: the soft prompts that a server was started with, by content hash
+    salting.py     Salts: under which name a soft prompt's cache blocks are kept apart
     wearing.py     what a request says of the soft prompt it wears, and why it is refused
     connector.py   SoftPromptConnector: vLLM's KV connector; writes keys and values into cache blocks
     sharding.py    which heads and layers of a soft prompt one worker holds

@@ -8,7 +8,7 @@ Enabled on the server with one flag; ``langchain-softprompt serve-command`` prin
 
 A request's prompt is one placeholder token for each virtual token, then the text. To the scheduler the placeholders are
 tokens whose keys and values come from outside, and the worker writes them into the request's blocks before the forward pass.
-The blocks are cached by vLLM as any others are, under a salt that is the soft prompt's content hash.
+The blocks are cached by vLLM as any others are, under a salt that is made of the soft prompt's content hash and a secret of the server.
 
 Written against `KVConnectorBase_V1` of vLLM 0.32, which vLLM calls experimental.
 """
@@ -16,6 +16,7 @@ Written against `KVConnectorBase_V1` of vLLM 0.32, which vLLM calls experimental
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 from vllm.model_executor.models.utils import extract_layer_index
 
 from langchain_softprompt.vllm_plugin.names import CACHE_BYTES, SOURCES
+from langchain_softprompt.vllm_plugin.salting import Salts
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 from langchain_softprompt.vllm_plugin.sharding import ShapeMismatchError, cast_finite, heads_of_rank, layer_key_values
 from langchain_softprompt.vllm_plugin.wearing import Worn, worn_by
@@ -83,6 +85,8 @@ class SoftPromptConnector(KVConnectorBase_V1):
             raise ValueError(msg)
         self._block_size: int = vllm_config.cache_config.block_size
         self._served = ServedSoftPrompts(self._kv_transfer_config.get_from_extra_config(SOURCES, []))
+        self._salts = Salts.of(self._kv_transfer_config)
+        self._worn: dict[str, Worn] = {}  # by request, as long as it is under way
         self._writings: dict[str, Writing] = {}  # of the step that is being scheduled, by request
         self._cached: dict[str, int] = {}  # positions of a request that were cached when the scheduler last asked
         self._most_bytes = int(self._kv_transfer_config.get_from_extra_config(CACHE_BYTES, _CACHE_BYTES))
@@ -91,28 +95,43 @@ class SoftPromptConnector(KVConnectorBase_V1):
 
     # The scheduler's side.
 
+    def on_new_request(self, request: Request) -> None:
+        """Read what a request says of its soft prompt, once."""
+        params = request.kv_transfer_params
+        if not params:
+            return
+        lengths = _Lengths(self._served)
+        worn = worn_by(params, prompt_tokens=request.num_prompt_tokens, salt=request.cache_salt, salts=self._salts, lengths=lengths)
+        if worn is None:
+            return
+        self._worn[request.request_id] = worn
+        if worn.problem is not None:
+            logger.error("Request %s is refused: %s.", request.request_id, worn.problem)
+            # It fails through a position that could not be loaded, for which there has to be one that is in no cache. Alone
+            # under a salt of its own it finds nothing there, and leaves nothing to others.
+            request.cache_salt = f"refused {uuid.uuid4()}"
+            request.block_hashes = []
+            request.update_block_hashes()
+
     def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int) -> tuple[int | None, bool]:
         """How many positions the connector brings beyond those that are cached."""
-        worn = self._worn(request)
+        worn = self._worn.get(request.request_id)
         if worn is None:
             return 0, False
         self._cached[request.request_id] = num_computed_tokens
         if worn.problem is None:
             return max(0, worn.length - num_computed_tokens), False
-        # A request is failed through a position that could not be loaded. No room for one: it is never scheduled, as a wrong
-        # answer is worse than none.
-        return (1, False) if num_computed_tokens + 1 < request.num_tokens else (None, False)
+        # One token alone has no room for a placeholder, and is answered as what it is.
+        return min(1, request.num_tokens - 1 - num_computed_tokens), False
 
     def update_state_after_alloc(self, request: Request, blocks: KVCacheBlocks, num_external_tokens: int) -> None:
         """Note which blocks a request's soft prompt goes to."""
         if num_external_tokens <= 0:
             self._cached.pop(request.request_id, None)
             return
-        worn = self._worn(request)
+        worn = self._worn.get(request.request_id)
         if worn is None:
             return
-        if worn.problem is not None:
-            logger.error("Request %s is refused: %s.", request.request_id, worn.problem)
         (block_ids,) = blocks.get_block_ids()
         start = self._cached.pop(request.request_id, 0)
         end = start + num_external_tokens
@@ -127,14 +146,8 @@ class SoftPromptConnector(KVConnectorBase_V1):
     def request_finished(self, request: Request, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """Forget the request; its blocks are vLLM's to free."""
         self._cached.pop(request.request_id, None)
+        self._worn.pop(request.request_id, None)
         return False, None
-
-    def _worn(self, request: Request) -> Worn | None:
-        params = request.kv_transfer_params
-        if not params:
-            return None
-        lengths = _Lengths(self._served)
-        return worn_by(params, prompt_tokens=request.num_prompt_tokens, salt=request.cache_salt, lengths=lengths)
 
     # The worker's side.
 

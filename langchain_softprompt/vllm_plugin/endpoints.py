@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from langchain_softprompt import __version__
 from langchain_softprompt.frozen_model.sources import find_model
 from langchain_softprompt.frozen_model.stored_fingerprint import stored_fingerprint
 from langchain_softprompt.vllm_plugin.names import COMPLETIONS_ROUTE, CONNECTOR, PLUGIN, ROUTE, SOURCES
+from langchain_softprompt.vllm_plugin.salting import Salts
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 from langchain_softprompt.vllm_plugin.sharding import ShapeMismatchError, cast_finite
 from langchain_softprompt.vllm_plugin.wearing import transfer_params
@@ -37,8 +38,46 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATE = "softprompt_serving"
-# They would pass by the soft prompt, or are this plug-in's own to set.
-_REFUSED = ("prompt_embeds", "suffix", "echo", "prompt_logprobs", "kv_transfer_params", "cache_salt", "truncate_prompt_tokens")
+# What a request may say. All else is refused: some of it makes vLLM pass by the connector without a word (`prompt_logprobs`, beam
+# search), some is this plug-in's own to set.
+_ALLOWED = frozenset(
+    {
+        "model",
+        "prompt",
+        "soft_prompt",
+        "max_tokens",
+        "min_tokens",
+        "n",
+        "stream",
+        "stream_options",
+        "user",
+        "request_id",
+        "priority",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "repetition_penalty",
+        "frequency_penalty",
+        "presence_penalty",
+        "logit_bias",
+        "stop",
+        "stop_token_ids",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "logprobs",
+        "return_tokens_as_token_ids",
+        "return_token_ids",
+        "allowed_token_ids",
+        "bad_words",
+        "add_special_tokens",
+        "response_format",
+        "structured_outputs",
+    }
+)
 
 
 class RefusalError(Exception):
@@ -68,15 +107,19 @@ class Serving:
 
     Attributes:
         soft_prompts: Its soft prompts; ``None`` where the connector is not enabled.
+        salts: Under which name its cache blocks are kept; ``None`` where the connector is not enabled.
         fingerprint: Of the frozen model's weights; ``None`` where the files do not tell it.
         dtype: What it computes in.
         facts: What clients are told of the model.
+        finite: Content hashes of those whose numbers were found to fit the dtype.
     """
 
     soft_prompts: ServedSoftPrompts | None
+    salts: Salts | None
     fingerprint: str | None
     dtype: torch.dtype
     facts: dict[str, Any]
+    finite: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, vllm_config: Any, served_name: str) -> Serving:
@@ -93,7 +136,18 @@ class Serving:
             "max_model_len": model.max_model_len,
             "hidden_size": model.get_hidden_size(),
         }
-        return cls(ServedSoftPrompts(sources) if connected else None, fingerprint, model.dtype, facts)
+        served, salts = (ServedSoftPrompts(sources), Salts.of(transfer)) if connected else (None, None)
+        return cls(served, salts, fingerprint, model.dtype, facts)
+
+    def salt(self, content_hash: str) -> str:
+        """The name under which a soft prompt's cache blocks are kept.
+
+        Raises:
+            RefusalError: The connector is not enabled.
+        """
+        if self.salts is None:
+            raise RefusalError(HTTPStatus.NOT_IMPLEMENTED, "ConnectorAbsent", "This server was started without the connector.")
+        return self.salts.salt(content_hash)
 
     def told(self) -> dict[str, Any]:
         """What clients are told."""
@@ -123,17 +177,23 @@ class Serving:
             msg = f"The soft prompt has {found.num_virtual_tokens} virtual tokens, not {asked['virtual_tokens']}."
             raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", msg)
         self._check_model(found, asked)
-        key_values = found.key_values()
-        if key_values is None:
+        key_values = found.key_values() if name not in self.finite else None
+        if not found.config.holds_key_values:
             msg = f"A soft prompt of type {found.kind} travels as embeddings: send its rows to /v1/chat/completions."
             raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", msg)
         try:
-            cast_finite(key_values, self.dtype)
+            if key_values is not None:
+                cast_finite(key_values, self.dtype)
+                self.finite.add(name)
         except ShapeMismatchError as error:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "NonFiniteSoftPrompt", f"{error} Serve the model in another dtype.") from None
         return found
 
     def _check_model(self, found: SoftPrompt, asked: dict[str, Any]) -> None:
+        wanted = asked.get("model_fingerprint")
+        if self.fingerprint is not None and wanted not in (None, self.fingerprint):
+            msg = f"The client's model has the fingerprint {wanted}, and this server's has {self.fingerprint}."
+            raise RefusalError(HTTPStatus.CONFLICT, "ModelMismatch", msg)
         if asked.get("allow_other_model") is True or self.fingerprint is None:
             return
         own = found.manifest.base_model.fingerprint if found.manifest is not None else None
@@ -219,16 +279,21 @@ async def _body(raw_request: Request) -> dict[str, Any]:
 def _dressed(serving: Serving, body: dict[str, Any]) -> CompletionRequest:
     """The request as vLLM takes it: placeholders before the text, and what tells the connector."""
     soft_prompt = serving.worn(body.pop("soft_prompt", None))
-    given = [name for name in _REFUSED if body.get(name)]
-    if given:
-        raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", f"{given[0]} can't be used with a soft prompt.")
+    further = sorted(name for name, value in body.items() if name not in _ALLOWED and value is not None)
+    if further:
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", f"{further[0]} can't be used with a soft prompt.")
     text = body.get("prompt")
     if not isinstance(text, list) or not text or not all(type(token) is int for token in text):
         raise RefusalError(HTTPStatus.BAD_REQUEST, "BadRequestError", "prompt: expected one list of token ids, at least one.")
     name, length = soft_prompt.content_hash, soft_prompt.num_virtual_tokens
     # The placeholders' own embeddings are never read. The text's first token is one of this model, and a repetition penalty,
     # which counts the prompt's tokens, counts none that the text does not have.
-    dressed = {**body, "prompt": [text[0]] * length + text, "cache_salt": name, "kv_transfer_params": transfer_params(name, length)}
+    dressed = {
+        **body,
+        "prompt": [text[0]] * length + text,
+        "cache_salt": serving.salt(name),
+        "kv_transfer_params": transfer_params(name, length),
+    }
     try:
         return CompletionRequest.model_validate(dressed)
     except ValueError as error:

@@ -11,6 +11,9 @@ CONNECTOR_MODULE = "langchain_softprompt.vllm_plugin.connector"
 SOURCES = "soft_prompts"
 """Where in the connector's configuration the folders of soft prompts stand."""
 
+SALT_FILE = "salt_file"
+"""Where there stands the file with the secret that cache salts are made of."""
+
 CACHE_BYTES = "cache_bytes"
 """Where there stands how much memory a worker may use for soft prompts that are ready on its device."""
 
@@ -23,4 +26,14 @@ COMPLETIONS_ROUTE = "/v1/soft_prompts/completions"
 SOFT_PROMPT_ROLE = "soft_prompt"
 """The role of the message that carries a soft prompt's rows on vLLM's chat route."""
 
-__all__ = ["CACHE_BYTES", "COMPLETIONS_ROUTE", "CONNECTOR", "CONNECTOR_MODULE", "PLUGIN", "ROUTE", "SOFT_PROMPT_ROLE", "SOURCES"]
+__all__ = [
+    "CACHE_BYTES",
+    "COMPLETIONS_ROUTE",
+    "CONNECTOR",
+    "CONNECTOR_MODULE",
+    "PLUGIN",
+    "ROUTE",
+    "SALT_FILE",
+    "SOFT_PROMPT_ROLE",
+    "SOURCES",
+]

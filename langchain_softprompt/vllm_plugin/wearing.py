@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from langchain_softprompt.vllm_plugin.salting import Salts
 
 KEY = "soft_prompt"
 LENGTH_KEY = "virtual_tokens"
@@ -30,14 +33,16 @@ def transfer_params(content_hash: str, length: int) -> dict[str, Any]:
     return {KEY: content_hash, LENGTH_KEY: length}
 
 
-def worn_by(params: Mapping[str, Any] | None, *, prompt_tokens: int, salt: str | None, lengths: Mapping[str, int]) -> Worn | None:
+def worn_by(
+    params: Mapping[str, Any] | None, *, prompt_tokens: int, salt: str | None, salts: Salts, lengths: Mapping[str, int]
+) -> Worn | None:
     """Read what a request says; ``None`` where it wears nothing.
 
     Args:
         params: Its ``kv_transfer_params``.
         prompt_tokens: Its prompt's tokens, the placeholders among them.
-        salt: Its ``cache_salt``. It has to be the content hash: vLLM knows cache blocks by token ids, and the placeholders of
-            all soft prompts are alike.
+        salt: Its ``cache_salt``.
+        salts: What it has to be, which only the route of this plug-in knows.
         lengths: The virtual tokens of the soft prompts that are served, by content hash.
     """
     if not params or KEY not in params:
@@ -50,8 +55,8 @@ def worn_by(params: Mapping[str, Any] | None, *, prompt_tokens: int, salt: str |
         problem = "its soft prompt is not served here"
     elif lengths[name] != length:
         problem = f"it says {length} virtual tokens of a soft prompt of {lengths[name]}"
-    elif salt != name:
-        problem = "its cache_salt is not its soft prompt's content hash"
+    elif salt is None or not hmac.compare_digest(salt.encode(), salts.salt(name).encode()):
+        problem = "it did not come by this plug-in's route, which alone knows its cache_salt"
     elif prompt_tokens <= length:
         problem = "no text stands after its soft prompt"
     return Worn(name, length, problem)

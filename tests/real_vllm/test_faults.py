@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from langchain_softprompt import ChatSoftPrompt
+from langchain_softprompt.demo import shipped
 from langchain_softprompt.engine import Engine
 from langchain_softprompt.errors import RequestFailedError, ServerError, ServerMismatchError, ServerUnreachableError
 from langchain_softprompt.remote import VLLMEngine
@@ -45,6 +46,9 @@ def _ask(server: RunningServer, route: str, **body: Any) -> httpx.Response:
         ({"prompt": [10**9], "soft_prompt": {}}, 400),
         ({"prompt": [5] * 500, "soft_prompt": {}}, 400),
         ({"prompt": TEXT, "soft_prompt": {}, "prompt_logprobs": 1}, 400),
+        ({"prompt": TEXT, "soft_prompt": {}, "prompt_logprobs": 0}, 400),
+        ({"prompt": TEXT, "soft_prompt": {}, "use_beam_search": True, "n": 2}, 400),
+        ({"prompt": TEXT, "soft_prompt": {"model_fingerprint": "00"}}, 409),
         ({"prompt": TEXT, "soft_prompt": {}, "echo": True}, 400),
         ({"prompt": TEXT, "soft_prompt": {}, "cache_salt": "mine"}, 400),
         ({"prompt": TEXT, "soft_prompt": {}, "kv_transfer_params": {"soft_prompt": "x"}}, 400),
@@ -78,12 +82,35 @@ def test_whoever_passes_by_the_route_gets_an_error_and_never_an_answer_without_t
         {"prompt": padded, "kv_transfer_params": transfer_params(name, length)},  # its blocks would be anybody's
         {"prompt": padded, "kv_transfer_params": transfer_params(name, length + 1), "cache_salt": name},
         {"prompt": [1] * length, "kv_transfer_params": transfer_params(name, length), "cache_salt": name},
+        {"prompt": [5, 6], "kv_transfer_params": transfer_params("zz", 15)},
+        {"prompt": list(range(200, 265)), "kv_transfer_params": transfer_params("zz", 15)},
         {"prompt": TEXT, "kv_transfer_params": {"soft_prompt": 5}, "cache_salt": name},
     ):
         for _ in range(2):
             assert _ask(server, "/v1/completions", **body).status_code == 500
     again = _ask(server, "/v1/completions", prompt=padded)  # a refused one harms no other
     assert again.json()["choices"][0]["text"] == plain.json()["choices"][0]["text"]
+
+
+def test_nobody_can_put_blocks_of_plain_text_where_others_look_for_a_soft_prompt(
+    server: RunningServer, there: ChatSoftPrompt, here: ChatSoftPrompt
+) -> None:
+    soft_prompt = SoftPrompt.of_key_values(SoftPrompt.load(shipped("clean")).key_values() * 1.01)  # type: ignore[operator]
+    soft_prompt.save(server.folder / "soft_prompts" / "nobody-asked-for-it-yet")
+    name, length = soft_prompt.content_hash, soft_prompt.num_virtual_tokens
+    ids = there._tokenizer().apply_chat_template([{"role": "user", "content": "Hello"}], add_generation_prompt=True, return_dict=False)
+    for prompt_logprobs in (None, 0):
+        body = {"prompt": [ids[0]] * length + ids, "cache_salt": name, "prompt_logprobs": prompt_logprobs}
+        assert _ask(server, "/v1/completions", **body).status_code == 200
+        _ask(server, "/v1/completions", **body, kv_transfer_params=transfer_params(name, length))
+    found, expected = (one.with_soft_prompt(soft_prompt).invoke("Hello") for one in (there, here))
+    assert found.text == expected.text
+
+
+def test_a_seeded_answer_to_a_long_text_harms_no_server_without_gpus(there: ChatSoftPrompt) -> None:
+    texts = [" ".join(f"{number} and" for number in range(row, row + 100)) for row in range(12)]
+    answers = there.model_copy(update={"temperature": 1.0, "seed": 7, "max_tokens": 4}).batch(texts)
+    assert all(answer.usage_metadata["output_tokens"] > 0 for answer in answers if answer.usage_metadata)
 
 
 def test_a_server_says_what_it_serves_with_the_fingerprint_that_a_loaded_model_has(

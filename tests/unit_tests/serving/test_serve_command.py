@@ -101,6 +101,7 @@ def test_a_soft_prompt_of_another_model_is_refused_before_anything_is_written(fo
         (["--gpus", "0"], "gpus"),
         (["--copies", "3", "--nodes", "2"], "evenly"),
         (["--for", "moon"], "target"),
+        (["--copies", "2", "--nodes", "2"], "starts one server"),
     ],
 )
 def test_what_can_not_be_served_is_one_plain_sentence(arguments: list[str], words: str, folder: Path, model: Path) -> None:
@@ -108,9 +109,23 @@ def test_what_can_not_be_served_is_one_plain_sentence(arguments: list[str], word
         _run("keys", "--model", str(model), *arguments)
 
 
+def test_the_secret_of_cache_salts_is_made_once_and_readable_by_its_owner_alone(folder: Path, model: Path) -> None:
+    config = [json.loads(_flag(_told(model, "keys"), "--kv-transfer-config"))["kv_connector_extra_config"] for _ in range(2)]
+    assert config[0] == config[1]
+    file = Path(config[0]["salt_file"])
+    assert len(file.read_text("ascii")) > 32
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_one_server_a_node_has_its_share_of_the_copies(folder: Path, model: Path) -> None:
+    text = _run("keys", "--model", str(model), "--for", "nodes", "--copies", "4", "--nodes", "2")
+    assert "--data-parallel-size 2" in text
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_has_the_flags_of_the_line(target: str, folder: Path, model: Path) -> None:
-    text = _run("rows", "keys", "--model", str(model), "--for", target, "--copies", "2", "--nodes", "2")
+    several = ["--copies", "2", "--nodes", "2"] if target in ("nodes", "data-parallel", "ray") else []
+    text = _run("rows", "keys", "--model", str(model), "--for", target, *several)
     for flag in ("--enable-prompt-embeds", "--kv-transfer-config", "--generation-config", "SoftPromptConnector"):
         assert flag in text
     assert "langchain_softprompt" in text

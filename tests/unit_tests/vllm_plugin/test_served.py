@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from langchain_softprompt.demo import shipped
 from langchain_softprompt.soft_prompt import SoftPrompt
 from langchain_softprompt.vllm_plugin.served import ServedSoftPrompts
 
@@ -57,13 +58,40 @@ def test_a_folder_that_is_no_soft_prompt_is_told_of_once_and_hinders_no_other(tm
     assert len([record for record in caplog.records if "bad" in record.getMessage()]) == 1
 
 
-def test_one_that_is_still_being_copied_is_read_again_when_it_is_whole(tmp_path: Path) -> None:
-    whole = _made(1)
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "soft_prompt.json"])
+def test_one_that_is_still_being_copied_is_read_again_when_it_is_whole(name: str, tmp_path: Path) -> None:
+    whole = SoftPrompt.load(shipped("mood"))
     whole.save(tmp_path / "it")
-    file = tmp_path / "it" / "adapter_model.safetensors"
+    file = tmp_path / "it" / name
     content = file.read_bytes()
     file.write_bytes(content[:20])
     served = ServedSoftPrompts([str(tmp_path)])
     assert served.find(whole.content_hash) is None
     file.write_bytes(content)
     assert served.find(whole.content_hash) is not None
+
+
+def test_a_manifest_that_comes_last_is_read_too(tmp_path: Path) -> None:
+    whole = SoftPrompt.load(shipped("mood"))
+    whole.save(tmp_path / "it")
+    file = tmp_path / "it" / "soft_prompt.json"
+    content = file.read_bytes()
+    file.unlink()
+    served = ServedSoftPrompts([str(tmp_path)])
+    found = served.find(whole.content_hash)
+    assert found is not None
+    assert found.manifest is None
+    file.write_bytes(content)
+    served.find("00")
+    found = served.find(whole.content_hash)
+    assert found is not None
+    assert found.manifest is not None
+
+
+def test_what_is_told_is_what_the_folders_hold(tmp_path: Path) -> None:
+    old, new = _made(1), _made(2)
+    old.save(tmp_path / "it")
+    served = ServedSoftPrompts([str(tmp_path)])
+    new.save(tmp_path / "it")
+    served.find("00")
+    assert [one.content_hash for one in served] == [new.content_hash]
