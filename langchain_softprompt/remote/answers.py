@@ -26,17 +26,22 @@ class Answer:
     Args:
         asked: The request, which says what may come.
         vocab_size: How many tokens there are.
+        max_positions: How many the server has room for, prompt and answer together; ``None`` where that is not known.
 
     Attributes:
+        asked: The request.
         count: How many tokens were handed out.
         finish_reason: ``"stop"`` or ``"length"``; ``None`` before the end.
-        ending: The token that ended it, where one did.
+        ending: The token that ended it, where one did; a grammar that lets nothing follow may do so without one.
         cached_tokens: How many tokens of soft prompt and text the server had read before.
     """
 
-    def __init__(self, asked: Asked, vocab_size: int) -> None:
-        self._asked = asked
+    def __init__(self, asked: Asked, vocab_size: int, max_positions: int | None = None) -> None:
+        self.asked = asked
         self._vocab_size = vocab_size
+        self._max_positions = max_positions
+        self._ends = frozenset(asked.stop_ids)
+        self._over = False  # whether a token that ends answers was handed out as one of it
         self._read = False  # whether the server has said what it read
         self.count = 0
         self.finish_reason: str | None = None
@@ -62,13 +67,14 @@ class Answer:
         self._check_prompt(event.get("prompt_token_ids", choice.get("prompt_token_ids")))
         steps = self._steps(choice)
         reason = choice.get("finish_reason")
-        if steps and self.finish_reason is not None:
+        if (steps and (self._over or self.finish_reason is not None)) or any(token in self._ends for token, _ in steps[:-1]):
             _malformed("token_ids", "no more tokens after the end", choice["token_ids"])
         if reason is not None:
             self._finish(reason, steps, choice.get("stop_reason"))
+        self._over = self._over or (bool(steps) and steps[-1][0] in self._ends)
         self.count += len(steps)
-        if self.count > self._asked.settings.max_new_tokens:
-            _malformed("token_ids", f"at most {self._asked.settings.max_new_tokens} tokens", self.count)
+        if self.count > self.asked.settings.max_new_tokens:
+            _malformed("token_ids", f"at most {self.asked.settings.max_new_tokens} tokens", self.count)
         return steps
 
     def finish(self) -> None:
@@ -89,11 +95,11 @@ class Answer:
         """
         if read is None:
             return
-        ids, virtual = _integers("prompt_token_ids", read, math.inf), self._asked.virtual_tokens
-        if len(ids) != virtual + len(self._asked.token_ids) or tuple(ids[virtual:]) != self._asked.token_ids:
+        ids, virtual = _integers("prompt_token_ids", read, math.inf), self.asked.virtual_tokens
+        if len(ids) != virtual + len(self.asked.token_ids) or tuple(ids[virtual:]) != self.asked.token_ids:
             msg = (
                 f"The server has read another prompt than was sent: {len(ids)} tokens, where {virtual} virtual tokens and "
-                f"{len(self._asked.token_ids)} of text were sent. Start it with the tokenizer of this model, and for soft prompts with "
+                f"{len(self.asked.token_ids)} of text were sent. Start it with the tokenizer of this model, and for soft prompts with "
                 "the chat template that `langchain-softprompt serve-command` names."
             )
             raise ServerMismatchError(msg)
@@ -110,7 +116,7 @@ class Answer:
         tokens = _integers("token_ids", given, self._vocab_size)
         if tokens and not self._read:
             _malformed("prompt_token_ids", "the prompt's tokens before the answer's", "none (vLLM 0.32 or newer is needed)")
-        wanted = self._asked.settings.top_logprobs
+        wanted = self.asked.settings.top_logprobs
         if wanted is None:
             return [(token, None) for token in tokens]
         found = list(_logprobs(choice.get("logprobs"), wanted, self._vocab_size))
@@ -126,7 +132,18 @@ class Answer:
             # vLLM stops at tokens only, and the last one is the one that it stopped at.
             if not steps or (stop_reason is not None and stop_reason != steps[-1][0]):
                 _malformed("finish_reason", "stop at a token", f"{reason} at {stop_reason!r}")
-            self.ending = steps.pop()
+            if steps[-1][0] in self._ends:
+                self.ending = steps.pop()
+            elif self.asked.grammar is None:
+                _malformed("finish_reason", f"stop at one of the tokens {sorted(self._ends)[:8]}", f"{reason} at {steps[-1][0]}")
+        elif not self._is_full(self.count + len(steps)):
+            most = self.asked.settings.max_new_tokens
+            _malformed("finish_reason", f"{reason} after {most} tokens", f"{reason} after {self.count + len(steps)}")
+
+    def _is_full(self, count: int) -> bool:
+        """Whether an answer of so many tokens has to end: there may be no more, or no room for more."""
+        room = math.inf if self._max_positions is None else self._max_positions - self.asked.virtual_tokens - len(self.asked.token_ids)
+        return count >= min(self.asked.settings.max_new_tokens, room)
 
     def _take_usage(self, usage: Any) -> None:
         if usage is None:
@@ -136,7 +153,7 @@ class Answer:
         if not isinstance(usage, dict) or not isinstance(details, dict | None):
             _malformed("usage", "counts of tokens", usage)
         if cached is not None:
-            (self.cached_tokens,) = _integers("usage", [cached], self._asked.virtual_tokens + len(self._asked.token_ids) + 1)
+            (self.cached_tokens,) = _integers("usage", [cached], self.asked.virtual_tokens + len(self.asked.token_ids) + 1)
 
 
 def _logprobs(given: Any, wanted: int, vocab_size: int) -> Iterator[Step]:

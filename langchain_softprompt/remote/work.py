@@ -45,6 +45,9 @@ async def generate(servers: Servers, asked: Asked, follower: Follower, generatio
         generation.push(token, logprob)
 
     answer = await servers.ask(asked, take)
+    if answer.finish_reason == "stop" and answer.ending is None and not follower.complete:
+        msg = f"The server's answer can't be read: it stops after {answer.count} tokens, at none that ends it, and the grammar goes on."
+        raise RequestFailedError(msg)
     generation.cached_tokens = answer.cached_tokens
     # What is complete has ended by itself, though the server was not let to say so.
     return "length" if answer.finish_reason == "length" and not follower.complete else "stop"
