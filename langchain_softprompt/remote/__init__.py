@@ -6,7 +6,9 @@ Files:
     options.py      Options: where the servers are, and how patiently they are asked
     loop.py         Loop: the one thread, with an event loop, that talks to all of them
     servers.py      Servers: which server is asked, and what is tried again
-    server.py       Server: one of them: its connection, and what is known of it
+    server.py       Server: one of them, and what is known of it
+    connections.py  Connections: when they are opened, as another process may answer on a new one
+    shared.py       Shared: what several wait for is done once
     identity.py     what a server says that it serves, and whether that is the right model
     vouching.py     whether it has the right soft prompt: recorded probes are scored there
     asked.py        Asked: one request, however it travels

@@ -49,10 +49,10 @@ class VLLMEngine:
         served_model_name: What the servers call the model, where that is another name than its own.
         limits: `max_rows` is how many requests are put to the servers at a time, `max_queue` how many wait here.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the first token, and from one to the next.
+        read_timeout: Seconds to wait for the first token, and from one to the next; at most 10 of them for what a server says of itself.
         retries: How often a request is tried again that failed before its first token.
         verify: What servers' certificates are checked against: ``True`` for the usual authorities, or the file of your own.
-        check_every: Seconds after which a server is asked again what it serves.
+        check_every: Seconds after which a server is asked again what it serves, as it is on each new connection.
 
     Raises:
         InvalidSettingsError: One of them is not of the form it should have.

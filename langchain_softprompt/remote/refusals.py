@@ -109,6 +109,8 @@ def _about_soft_prompt(status: int, told: Mapping[str, Any], path: str, asked: A
     if told.get("type") == "NonFiniteSoftPrompt":
         found = printable(told.get("message") or "others")
         return NonFiniteSoftPromptError(file=TENSOR_FILE, field=EMBEDDINGS, expected="numbers that fit the server's dtype", found=found)
+    if status == 409 and asked.allow_other_model:  # Then it is not about the soft prompt.
+        return ServerMismatchError(f"It serves another model than was asked for: {printable(told.get('message') or '', _LONGEST_WORDS)}")
     if status == 409:
         made_for = soft_prompt.manifest.base_model.fingerprint if soft_prompt.manifest is not None else "another model"
         found = (served.fingerprint if served is not None else None) or "unknown"

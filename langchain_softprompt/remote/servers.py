@@ -17,7 +17,7 @@ from langchain_softprompt.remote.answers import Answer
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.options import Options
 from langchain_softprompt.remote.refusals import TryAgainError
-from langchain_softprompt.remote.server import Server, Take
+from langchain_softprompt.remote.server import RenewedError, Server, Take
 from langchain_softprompt.remote.vouching import vouch
 from langchain_softprompt.remote.wire import Wire
 from langchain_softprompt.sampling import TokenLogprob
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0
 # A server that asks to be left alone for longer is believed, and the caller is told.
 _LONGEST_ASKED_WAIT = 30.0
+_MOST_RENEWALS = 3
 
 
 @dataclass(slots=True)
@@ -36,11 +37,13 @@ class _Tries:
     Attributes:
         unfit: Servers that are no use to it.
         failed: Servers that failed, once for each time.
+        renewed: Servers that may have been started anew, once for each time that they were looked at again.
         handed_out: How many tokens the caller has.
     """
 
     unfit: set[Server] = field(default_factory=set)
     failed: list[Server] = field(default_factory=list)
+    renewed: list[Server] = field(default_factory=list)
     handed_out: int = 0
 
 
@@ -103,9 +106,14 @@ class Servers:
         while True:
             server = self._choose(asked, tries)
             try:
-                await self._prepare(server, asked)
+                as_of = await self._prepare(server, asked)
                 async with self._room:
-                    return await server.ask(asked, counted)
+                    return await server.ask(asked, counted, as_of=as_of if server not in tries.renewed else None)
+            except RenewedError:
+                tries.renewed.append(server)
+                if tries.renewed.count(server) > _MOST_RENEWALS:
+                    msg = f"{server.url}: It serves something else at each connection. Give the addresses of the servers themselves."
+                    raise RequestFailedError(msg) from None
             except ServerMismatchError as error:
                 tries.unfit.add(server)
                 if tries.handed_out or len(tries.unfit) == len(self._servers):
@@ -121,12 +129,19 @@ class Servers:
                     raise again.error from None
                 await self._wait(asked, tries, again.wait)
 
-    async def _prepare(self, server: Server, asked: Asked) -> None:
-        """See that it is the right model and the right soft prompt, before anything is answered."""
+    async def _prepare(self, server: Server, asked: Asked) -> int | None:
+        """See that it is the right model and the right soft prompt, before anything is answered.
+
+        Returns:
+            When that was: what `Server.forgotten` was; ``None`` where there is no soft prompt.
+        """
         await server.served()
         check_length(self._outline, asked.virtual_tokens, len(asked.token_ids), asked.settings.max_new_tokens)
-        if asked.soft_prompt is not None:
-            await vouch(server, asked.soft_prompt, self._outline, self._room, allow_other_model=asked.allow_other_model)
+        if asked.soft_prompt is None:
+            return None
+        as_of = server.forgotten
+        await vouch(server, asked.soft_prompt, self._outline, self._room, allow_other_model=asked.allow_other_model)
+        return as_of
 
     async def _wait(self, asked: Asked, tries: _Tries, wanted: float | None) -> None:
         """Not at all where there is another server to ask; else as long as was wanted, or longer each time, by chance."""

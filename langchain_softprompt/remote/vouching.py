@@ -16,6 +16,7 @@ from langchain_softprompt.remote.answers import Answer
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.scoring import Ask, next_step
 from langchain_softprompt.remote.server import Server, Take
+from langchain_softprompt.remote.shared import Shared
 from langchain_softprompt.soft_prompt import ProbeRecord, ProbesRecord, SoftPrompt
 
 logger = logging.getLogger(__name__)
@@ -50,9 +51,8 @@ async def vouch(
     key = (soft_prompt.content_hash, allow_other_model, record is not None and bool(record.probes))
     if key in server.vouched:
         return
-    async with server.vouching.setdefault(key, asyncio.Lock()):
-        if key in server.vouched:
-            return
+
+    async def find_out() -> None:
         fingerprint = (await server.served()).fingerprint or outline.known_fingerprint
         if fingerprint is not None:
             check_fingerprint(soft_prompt, outline.name, fingerprint, allow_other_model=allow_other_model)
@@ -67,6 +67,8 @@ async def vouch(
             server.vouched.clear()
             server.vouching.clear()
         server.vouched.add(key)
+
+    await server.vouching.setdefault(key, Shared())(find_out)
 
 
 async def _judge(server: Server, soft_prompt: SoftPrompt, record: ProbesRecord, ask: Ask, *, allow_other_model: bool) -> None:

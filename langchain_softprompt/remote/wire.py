@@ -71,6 +71,7 @@ class Wire:
             "virtual_tokens": soft_prompt.num_virtual_tokens,
             "base_fingerprint": manifest.base_model.fingerprint if manifest is not None else None,
             "allow_other_model": asked.allow_other_model,
+            "model_fingerprint": self.outline.known_fingerprint,
         }
         return SOFT_COMPLETIONS, json.dumps(body).encode()
 

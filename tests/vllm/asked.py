@@ -175,7 +175,7 @@ def _prompt(vllm: LoopbackVLLM, path: str, body: dict[str, Any]) -> tuple[SoftPr
 
 
 def _known(vllm: LoopbackVLLM, named: dict[str, Any], ids: list[int]) -> tuple[SoftPrompt, list[int]]:
-    if set(named) != {"content_hash", "virtual_tokens", "base_fingerprint", "allow_other_model"}:
+    if set(named) != {"content_hash", "virtual_tokens", "base_fingerprint", "allow_other_model", "model_fingerprint"}:
         raise RefusalError(400, f"soft_prompt has the fields {sorted(named)}", param="soft_prompt")
     found = vllm.soft_prompts.get(named["content_hash"])
     if found is None:
@@ -183,6 +183,10 @@ def _known(vllm: LoopbackVLLM, named: dict[str, Any], ids: list[int]) -> tuple[S
         raise RefusalError(404, msg, kind="SoftPromptNotFound", param="soft_prompt.content_hash")
     if found.num_virtual_tokens != named["virtual_tokens"]:
         raise RefusalError(400, f"It has {found.num_virtual_tokens} virtual tokens.", param="soft_prompt.virtual_tokens")
+    wanted = named["model_fingerprint"]
+    if None not in (wanted, vllm.fingerprint) and wanted != vllm.fingerprint:
+        msg = f"The client's model has the fingerprint {wanted}, and this server's has {vllm.fingerprint}."
+        raise RefusalError(409, msg, kind="ModelMismatch", param="soft_prompt")
     base, allow = named["base_fingerprint"], named["allow_other_model"]
     if base is not None and vllm.fingerprint is not None and base != vllm.fingerprint and not allow:
         raise RefusalError(409, f"It was made for {base}, and this is {vllm.fingerprint}.", kind="ModelMismatch", param="soft_prompt")

@@ -1,8 +1,9 @@
-"""How an answer may end."""
+"""How an answer may end, and how long it may take to."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -74,3 +75,20 @@ def test_an_answer_held_to_a_grammar_may_end_without_a_token_only_where_the_gram
     assert (result.token_ids, result.finish_reason) == ((7,), "stop")
     with pytest.raises(RequestFailedError, match=r"stops after 1 tokens.*the grammar goes on"):
         engine.submit(IDS, settings=settings, constraint=Choices(((7, 8),))).result()
+
+
+def test_bytes_without_tokens_keep_no_request_alive(vllm: LoopbackVLLM, make: MakeEngine) -> None:
+    """`read_timeout` is from token to token, whatever a server, or what stands before it, sends in between."""
+    vllm.pace = 0.05
+    vllm.add("/v1/completions", after=2, event={"choices": []})
+    began = time.monotonic()
+    generation = make(vllm, read_timeout=0.5).submit(IDS, settings=GenerationSettings(max_new_tokens=200))
+    with pytest.raises(RequestFailedError, match=r"broke off after 2 tokens.*sent nothing for 0[.]5 seconds"):
+        generation.result()
+    assert time.monotonic() - began < 4
+
+
+def test_a_long_answer_may_take_longer_than_the_read_timeout(vllm: LoopbackVLLM, make: MakeEngine) -> None:
+    vllm.pace = 0.05
+    settings = GenerationSettings(max_new_tokens=20)
+    assert make(vllm, read_timeout=0.5).submit(IDS, settings=settings).result().finish_reason == "length"
