@@ -70,8 +70,9 @@ async def _measure(python: Path, work: Path, options: argparse.Namespace) -> dic
             HERE: ChatSoftPrompt(model=str(material.model), engine=engine, max_tokens=NEW_TOKENS),
             THERE: ChatSoftPrompt(model=str(material.model), engine=client, max_tokens=NEW_TOKENS),
         }
-        for chat in chats.values():  # compiled, vouched for, warm
-            await run(chat, soft_prompts, texts, 4)
+        for count in options.chats:  # compiled for batches of these sizes, vouched for, warm
+            for chat in chats.values():
+                await run(chat, soft_prompts, texts, count)
         for number in range(options.rounds):
             for count in options.chats:
                 for name in (HERE, THERE) if number % 2 == 0 else (THERE, HERE):

@@ -18,6 +18,7 @@ def write_page(results: dict[str, Any]) -> None:
 def page(results: dict[str, Any]) -> str:
     """The page as Markdown."""
     machine = results["machine"]
+    units = ", ".join(machine["vector_units"]) or "no vector units that are known"
     rows = "\n".join(_row(one) for one in results["chats"])
     return f"""\
 <!-- Made by `make bench` from benchmarks/results/engines.json. Don't edit: change benchmarks/engines/page.py, or measure again. -->
@@ -53,6 +54,9 @@ each engine, though a server's three processes also use a second core; vLLM {res
 {rows}
 
 {_crossover(results["chats"])}
+
+Which of them is ahead hangs on the CPU: vLLM's kernels use what it has ({units}). On another CPU [16 requests over 4 soft prompts](benchmarks.md)
+came out the other way round, against vLLM without a server. Measure on yours: `make bench PEERS=vllm`, or `python -m benchmarks.engines`.
 
 Measured on {results["day"]} with other work on the machine at times (load {machine["load_before"]} before, {machine["load_after"]} after). vLLM's CPU build is a third party's, and CPUs are not
 what vLLM is made for: this says nothing about GPUs.
