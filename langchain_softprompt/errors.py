@@ -191,7 +191,7 @@ class AnswerFormatError(RequestError, ValueError):
 
     Attributes:
         text: What the model wrote.
-        reason: ``"length"``, ``"stop_sequence"`` or ``"schema"``.
+        reason: ``"length"``, ``"stop_sequence"``, ``"schema"`` or ``"tool_calls"``.
     """
 
     def __init__(self, message: str, *, text: str, reason: str) -> None:

@@ -22,10 +22,17 @@ def _whole(result: list[Generation], response_format: dict[str, Any]) -> str:
     """An answer's text, if it is all there.
 
     Raises:
-        AnswerFormatError: It was cut, or does not fit.
+        AnswerFormatError: It was cut, or does not fit, or there is none, as a tool was called.
     """
     generation = result[0]
     metadata = generation.message.response_metadata if isinstance(generation, ChatGeneration) else {}
+    called = [call["name"] for call in getattr(generation.message, "tool_calls", [])] if isinstance(generation, ChatGeneration) else []
+    if called and not generation.text:
+        msg = (
+            f"The model called a tool ({', '.join(called)}) before it could give the structured answer. Run the tool and send its answer "
+            "along, with include_raw=True to see the call, or let create_agent(response_format=...) do both."
+        )
+        raise AnswerFormatError(msg, text=generation.text, reason="tool_calls")
     held = read_response_format(response_format)
     if held is not None:
         held.check(generation.text, metadata.get("finish_reason"))

@@ -441,3 +441,14 @@ def test_holding_to_a_schema_loads_no_torch_before_the_first_call() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_a_tool_that_is_called_in_place_of_the_structured_answer_is_named() -> None:
+    """The answer is not empty JSON: the tool has to be run first."""
+    schema = {"title": "Tide", "type": "object", "properties": {"metres": {"type": "number"}}, "required": ["metres"]}
+    tool = {"title": "tide_at", "description": "The tide.", "type": "object", "properties": {"port": {"type": "string"}}}
+    engine = FakeEngine(['<tool_call>\n{"name": "tide_at", "arguments": {"port": "Brest"}}\n</tool_call>'])
+    dressed = ChatSoftPrompt(model="fake", engine=engine).bind_tools([tool]).with_structured_output(schema)
+    with pytest.raises(AnswerFormatError, match="tide_at") as caught:
+        dressed.invoke("The tide at Brest?")
+    assert caught.value.reason == "tool_calls"
