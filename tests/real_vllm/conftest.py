@@ -104,9 +104,9 @@ def later(server: RunningServer) -> SoftPrompt:
     return soft_prompt
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def remote(server: RunningServer) -> Iterator[VLLMEngine]:
-    """A fresh client of it."""
+    """A client of it; one for all tests, as it scores each soft prompt's probes before its first answer."""
     with VLLMEngine(server.url) as made:
         yield made.for_model(MODEL)
 
