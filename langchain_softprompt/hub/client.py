@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LOGIN = "log in with: hf auth login"
 _TOKEN = re.compile(r"\b(hf_|api_org_)\w+|(?i:bearer\s+\S+)")
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>)]*")
-_USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'\"<>]*@")
+_USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#\"<>]*@")
 _WAIT = re.compile(r"(?:^|[;,\s]t=)(\d{1,6})\b")
 _DISK = re.compile(r"\(os error \d+\)")  # how Xet's client says that a file can't be written
 _MOST = 500

@@ -105,6 +105,9 @@ class SoftPromptLock(BaseModel):
             LockFileError: It is there and can't be understood: an application that was locked must not run unlocked.
         """
         try:
+            if file.exists() and not file.is_file():
+                msg = f"{file} is no file. Name another with LANGCHAIN_SOFTPROMPT_LOCK_FILE."
+                raise LockFileError(msg)
             if file.stat().st_size > _MOST_BYTES:
                 msg = f"{file}: a lock file of more than {_MOST_BYTES} bytes. Make it anew: langchain-softprompt lock NAME..."
                 raise LockFileError(msg)

@@ -38,17 +38,22 @@ class HubPolicy:
         if self.scans not in get_args(Scans):
             msg = f"scans: expected one of {', '.join(get_args(Scans))}, found {self.scans!r}."
             raise InvalidSettingsError(msg)
-        if isinstance(self.organisations, str):
-            msg = f"organisations: expected a set of names, found the text {self.organisations!r}."
+        if not isinstance(self.organisations, set | frozenset | list | tuple):
+            msg = f"organisations: expected a set of names, found {self.organisations!r}."
             raise InvalidSettingsError(msg)
         if not all(isinstance(name, str) for name in self.organisations):
             msg = f"organisations: expected a set of names, found {sorted(map(repr, self.organisations))}."
             raise InvalidSettingsError(msg)
-        if isinstance(self.lock_file, str):
-            object.__setattr__(self, "lock_file", Path(self.lock_file))
-        elif self.lock_file is not None and not isinstance(self.lock_file, Path):
+        if self.lock_file is None:
+            return
+        if not isinstance(self.lock_file, str | Path) or not str(self.lock_file):
             msg = f"lock_file: expected a path or None, found {self.lock_file!r}."
             raise InvalidSettingsError(msg)
+        try:
+            object.__setattr__(self, "lock_file", Path(self.lock_file).expanduser())
+        except RuntimeError as error:  # nobody's home folder
+            msg = f"lock_file: {str(self.lock_file)!r} can't be read: {error}"
+            raise InvalidSettingsError(msg) from error
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -92,8 +97,14 @@ def set_policy(policy: HubPolicy | None) -> None:
     """Choose the rules of this process; ``None`` goes back to what the environment says.
 
     They hold from the next use of a name on, loaded already or not.
+
+    Raises:
+        InvalidSettingsError: It is no `HubPolicy`.
     """
     global _chosen
+    if policy is not None and not isinstance(policy, HubPolicy):
+        msg = f"set_policy: expected a HubPolicy or None, found {policy!r}."
+        raise InvalidSettingsError(msg)
     _chosen = policy
 
 

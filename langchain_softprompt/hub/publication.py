@@ -130,7 +130,7 @@ def check_name(what: str, repo_id: str, name: str) -> None:
     if ref.repo_id != repo_id:
         msg = f"{repo_id!r} is a folder's name. A repository on the Hub is named 'org/name'."
         raise InvalidReferenceError(msg)
-    if ref.revision != name or is_commit(name) or name.startswith("refs/") or name == "HEAD":
+    if ref.revision != name or is_commit(name.lower()) or name.startswith("refs/") or name == "HEAD":
         msg = f"{what}: {name!r} can't be the name of a {what}: it would be read as something else in '{repo_id}@{name}'. Choose another."
         raise InvalidReferenceError(msg)
 

@@ -40,7 +40,7 @@ def lock(
     from langchain_softprompt.refs import SoftPromptRef
 
     policy = current_policy()
-    target = file or policy.lock_file or Path(LOCK_FILE)
+    target = replace(policy, lock_file=file or policy.lock_file or Path(LOCK_FILE)).lock_file or Path(LOCK_FILE)
     there = SoftPromptLock.read(target)
     names = soft_prompts or sorted(there.soft_prompts if there is not None else ())
     if not names or (check and there is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_softprompt import ChatSoftPrompt, SoftPromptLLM
 from langchain_softprompt.calls.shelf import SHELF, Shelf
-from langchain_softprompt.errors import LockFileError, UntrustedSoftPromptError
+from langchain_softprompt.errors import InvalidSettingsError, LockFileError, UntrustedSoftPromptError
 from langchain_softprompt.hub import HubPolicy, fetch_soft_prompt, set_policy
 from langchain_softprompt.hub.lock import LockedSoftPrompt, SoftPromptLock
 from langchain_softprompt.hub.pins import PINS
@@ -132,3 +133,27 @@ def test_by_a_branch_nobody_has_asked_for_the_answer_says_the_commit_and_the_fir
     llm = ChatSoftPrompt(model="fake", engine=FakeEngine(["yes"]), soft_prompt=NAME)
     said = [llm.invoke("abc", {"callbacks": [started]}).response_metadata["soft_prompt_revision"] for _ in range(2)]
     assert (started.revisions, said) == ([None, commit], [commit, commit])
+
+
+@pytest.mark.parametrize(
+    "rules", [{"organisations": None}, {"organisations": 5}, {"organisations": {"a": 1}}, {"lock_file": ""}, {"lock_file": 5}]
+)
+def test_rules_of_another_form_are_refused_in_a_sentence(rules: Any) -> None:
+    with pytest.raises(InvalidSettingsError, match=next(iter(rules))):
+        HubPolicy(**rules)
+
+
+def test_what_is_no_policy_is_refused_before_it_holds() -> None:
+    with pytest.raises(InvalidSettingsError, match="HubPolicy"):
+        set_policy("require")  # type: ignore[arg-type]
+
+
+def test_a_lock_file_in_the_home_folder_is_the_same_for_reading_and_writing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert HubPolicy(lock_file=Path("~/app.lock")).lock_file == tmp_path / "app.lock"
+
+
+def test_a_lock_file_that_is_a_pipe_is_refused_and_not_read_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LockFileError, match="no file"):
+        SoftPromptLock.read(tmp_path / "pipe")

@@ -61,6 +61,7 @@ def test_a_password_in_the_hub_s_address_is_in_no_error_nor_beneath_one(
     ("text", "told"),
     [
         ("at https://user:p%40w@hub.example/api?x=1 it failed", "at https://hub.example/api it failed"),
+        ("at https://user:p'w@hub.example/api it failed", "at https://hub.example/api it failed"),
         ("proxy socks5://me:p@w@proxy:1080", "proxy socks5://proxy:1080"),
         ("https://hub.example/a@b stays", "https://hub.example/a@b stays"),
         ("Bearer hf_abc and\x1b[31m red\nlines", "(token) and\\x1b[31m red lines"),
