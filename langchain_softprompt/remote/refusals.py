@@ -26,8 +26,8 @@ from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.events import read_json
 from langchain_softprompt.remote.identity import SERVE_COMMAND, Served
 from langchain_softprompt.remote.options import KEY_VARIABLE
-from langchain_softprompt.remote.wire import SOFT_COMPLETIONS
 from langchain_softprompt.soft_prompt.peft_format import EMBEDDINGS
+from langchain_softprompt.vllm_plugin.names import COMPLETIONS_ROUTE
 
 _CONTEXT = ("context length", "max_model_len", "maximum model length")
 _LONGEST_WORDS = 500
@@ -98,7 +98,7 @@ def _meaning(
 
 def _about_soft_prompt(status: int, told: Mapping[str, Any], path: str, asked: Asked, served: Served | None) -> SoftPromptError | None:
     soft_prompt = asked.soft_prompt
-    if path != SOFT_COMPLETIONS or soft_prompt is None:
+    if path != COMPLETIONS_ROUTE or soft_prompt is None:
         return None
     name = f"{printable(soft_prompt.source)} ({soft_prompt.content_hash[:12]})"
     if status == 404 and told.get("type") == "SoftPromptNotFound":

@@ -22,13 +22,14 @@ from langchain_softprompt.remote.refusals import TryAgainError, refusal, refusal
 from langchain_softprompt.remote.shared import Shared
 from langchain_softprompt.remote.wire import Wire
 from langchain_softprompt.sampling import TokenLogprob
+from langchain_softprompt.vllm_plugin.names import ROUTE
 
 Take = Callable[[int, TokenLogprob | None], None]
 
 # A soft prompt's content, whether one made for another model is taken, and whether it has probes.
 VouchKey = tuple[str, bool, bool]
 
-_MODELS, _SOFT_PROMPTS = "/v1/models", "/v1/soft_prompts"
+_MODELS = "/v1/models"
 _MOST_WORDS = 1 << 16  # of a refusal
 _MOST_SAID = 64 << 20  # of itself
 _LONGEST_LAST_WORD = 0.5
@@ -168,7 +169,7 @@ class Server:
         outline = self._wire.outline
         try:
             models = await self._get(_MODELS)
-            plugin = await self._get(_SOFT_PROMPTS, optional=True)
+            plugin = await self._get(ROUTE, optional=True)
             served = read_served(models or {}, plugin, self._options.served_model_name, outline)
             check_served(served, outline, self._options.served_model_name)
         except (httpx.HTTPError, httpx.StreamError, TimeoutError, SoftPromptError, TryAgainError) as error:

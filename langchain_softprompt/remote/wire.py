@@ -16,10 +16,11 @@ from langchain_softprompt.hub.local import TENSOR_FILE
 from langchain_softprompt.remote.asked import Asked
 from langchain_softprompt.remote.identity import Served
 from langchain_softprompt.soft_prompt import SoftPrompt
+from langchain_softprompt.vllm_plugin.names import COMPLETIONS_ROUTE, SOFT_PROMPT_ROLE
 
 # Tokens alone; keys and values, by a route of our own plug-in, which a server without it does not have; soft rows, in a chat that
 # the server's template prints as it stands.
-COMPLETIONS, SOFT_COMPLETIONS, CHAT = "/v1/completions", "/v1/soft_prompts/completions", "/v1/chat/completions"
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 # What vLLM puts in place of soft rows.
 _PLACEHOLDER = "<prompt_embeds>"
 _MOST_ROWS_KEPT = 64
@@ -73,11 +74,11 @@ class Wire:
             "allow_other_model": asked.allow_other_model,
             "model_fingerprint": self.outline.known_fingerprint,
         }
-        return SOFT_COMPLETIONS, json.dumps(body).encode()
+        return COMPLETIONS_ROUTE, json.dumps(body).encode()
 
     def _messages(self, asked: Asked, soft_prompt: SoftPrompt, served: Served) -> list[dict[str, Any]]:
         rows = {"type": "prompt_embeds", "data": self._rows_of(soft_prompt, served)}
-        return [{"role": "soft_prompt", "content": [rows]}, {"role": "user", "content": self._text(asked.token_ids)}]
+        return [{"role": SOFT_PROMPT_ROLE, "content": [rows]}, {"role": "user", "content": self._text(asked.token_ids)}]
 
     def _text(self, token_ids: tuple[int, ...]) -> str:
         """The text that the server will read as these tokens."""
@@ -161,4 +162,4 @@ def _sampling(asked: Asked) -> dict[str, Any]:
     return said
 
 
-__all__ = ["CHAT", "COMPLETIONS", "SOFT_COMPLETIONS", "Wire"]
+__all__ = ["CHAT", "COMPLETIONS", "Wire"]
