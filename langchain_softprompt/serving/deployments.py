@@ -12,7 +12,6 @@ from langchain_softprompt import __version__
 from langchain_softprompt.errors import InvalidSettingsError
 from langchain_softprompt.serving.command import ServerCommand, server_command
 from langchain_softprompt.serving.plan import ServerPlan
-from langchain_softprompt.vllm_plugin.names import PLUGIN
 
 _OF_NODES = ("nodes", "data-parallel", "ray")
 _IMAGE = "vllm/vllm-openai:v0.32.0"
@@ -52,7 +51,7 @@ def _nodes(plan: ServerPlan) -> str:
         [
             "# The same line on every node. Nothing ties the nodes together: the client knows all their addresses, and sends the",
             "# requests of one soft prompt to one node, whose cache stays warm.",
-            server_command(replace(_reachable(plan), copies=plan.copies // plan.nodes, nodes=1)).shell(),
+            server_command(replace(_reachable(plan), copies=plan.copies_a_node, nodes=1)).shell(),
             "# In the chain:",
             f'#   ChatSoftPrompt(model=..., engine=VLLMEngine("http://node-1:{plan.port}", "http://node-2:{plan.port}"))',
         ]
@@ -61,13 +60,14 @@ def _nodes(plan: ServerPlan) -> str:
 
 def _docker(plan: ServerPlan) -> str:
     inner = server_command(_contained(plan), folder=_MOUNT)
+    variables = [f"-e {name}={shlex.quote(value)}" for name, value in inner.environment.items()]
     mounts = [f"-v {shlex.quote(str(plan.folder.resolve()))}:{_MOUNT}:ro"]
     if _is_local(plan):
         mounts.append(f"-v {shlex.quote(plan.model)}:{_MODEL_MOUNT}:ro")
     return "\n".join(
         [
             f"docker run --gpus all --ipc=host -p {plan.port}:{plan.port} \\",
-            f"    {' '.join(mounts)} -e VLLM_PLUGINS={PLUGIN} \\",
+            f"    {' '.join([*mounts, *variables])} \\",
             f"    --entrypoint bash {_IMAGE} -c {shlex.quote(_inside(inner))}",
         ]
     )
@@ -93,7 +93,8 @@ def _contained(plan: ServerPlan) -> ServerPlan:
 
 def _kubernetes(plan: ServerPlan) -> str:
     """A StatefulSet: its pods have names that stay, so that the client's choice among them stays, too."""
-    inside = _inside(server_command(_contained(plan), folder=_MOUNT))
+    command = server_command(_contained(plan), folder=_MOUNT)
+    variables = "".join(f"\n            - {{name: {name}, value: {json.dumps(value)}}}" for name, value in command.environment.items())
     local = _is_local(plan)
     model_mount = f"\n            - {{name: model, mountPath: {_MODEL_MOUNT}, readOnly: true}}" if local else ""
     model_volume = "\n        - name: model\n          persistentVolumeClaim: {claimName: model, readOnly: true}" if local else ""
@@ -128,9 +129,8 @@ spec:
         - name: vllm
           image: {_IMAGE}
           command: ["bash", "-c"]
-          args: [{json.dumps(inside)}]
-          env:
-            - {{name: VLLM_PLUGINS, value: {PLUGIN}}}
+          args: [{json.dumps(_inside(command))}]
+          env:{variables}
           ports: [{{containerPort: {plan.port}}}]
           readinessProbe:
             httpGet: {{path: /health, port: {plan.port}}}
@@ -147,7 +147,7 @@ spec:
 
 def _data_parallel(plan: ServerPlan) -> str:
     """VLLM's own data parallelism over nodes: one address, and copies that each have a cache of their own."""
-    here = max(1, plan.copies // plan.nodes)
+    here = plan.copies_a_node
     shared = ["--data-parallel-size-local", str(here), "--data-parallel-address", "NODE_1", "--data-parallel-rpc-port", "13345"]
     whole = _served(plan)
     lines = [
@@ -162,8 +162,7 @@ def _data_parallel(plan: ServerPlan) -> str:
 
 def _ray(plan: ServerPlan) -> str:
     """The same, with Ray to start the copies on its nodes; the routes stay vLLM's, so that all soft prompts are served."""
-    here = max(1, plan.copies // plan.nodes)
-    more = ["--data-parallel-backend", "ray", "--data-parallel-size-local", str(here)]
+    more = ["--data-parallel-backend", "ray", "--data-parallel-size-local", str(plan.copies_a_node)]
     return "\n".join(
         [
             "# On the first node: ray start --head --port=6379",

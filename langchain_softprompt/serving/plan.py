@@ -88,6 +88,11 @@ class ServerPlan:
             raise InvalidSettingsError(msg)
 
     @property
+    def copies_a_node(self) -> int:
+        """How many of the copies one machine has."""
+        return self.copies // self.nodes
+
+    @property
     def sends_rows(self) -> bool:
         """Whether some soft prompt travels as embeddings."""
         return any(not served.holds_key_values for served in self.soft_prompts)

@@ -141,6 +141,14 @@ def test_the_manifest_for_kubernetes_is_yaml_whose_command_is_the_line(folder: P
     assert config["kv_connector_extra_config"]["soft_prompts"] == ["/srv/soft-prompts/soft_prompts"]
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_sets_all_variables_of_the_line(target: str, folder: Path, model: Path) -> None:
+    given = ["keys", "--cpu-cache-gib", "3"]
+    text = _run(*given, "--model", str(model), "--for", target)
+    for name in _told(model, *given)["environment"]:
+        assert name in text
+
+
 def _rendered(template: str, messages: list[dict[str, Any]]) -> str:
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template).render(messages=messages)
 
