@@ -10,5 +10,7 @@ Files:
     wearing.py     what a request says of the soft prompt it wears, and why it is refused
     connector.py   SoftPromptConnector: vLLM's KV connector; writes keys and values into cache blocks
     sharding.py    which heads and layers of a soft prompt one worker holds
+    refusal.py     RefusalError: a request that is answered with an error
+    serving.py     Serving: what a server serves, and whether a request may wear it
     endpoints.py   SoftPromptEndpoints: the routes ``/v1/soft_prompts`` and ``/v1/soft_prompts/completions``
 """
